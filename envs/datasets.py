@@ -1,0 +1,168 @@
+"""Reading and writing the package's datasets: Minari episodes with a signed `meta.json` beside them.
+
+A dataset is a folder `<env>/<policy>/` with `data/` (Minari's HDF5 format: T steps, T+1 observations, terminations
+and truncations apart) and `meta.json` (who played, how, with which versions, and the SHA-256 of the HDF5 file).
+"""
+
+import importlib.metadata
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from minari import MinariDataset
+from minari.data_collector import EpisodeBuffer
+from minari.dataset.minari_storage import MinariStorage
+
+import envs
+from envs.errors import Failure, UsageError
+from envs.files import sha256, write_text, written_whole
+
+DATA_FILE = Path("data") / "main_data.hdf5"
+VERSIONS_OF = ("gymnasium", "minari", "numpy")
+
+
+@dataclass
+class Episode:
+    """T steps of one episode. `observations` holds T+1 entries: the one before each action, and the last."""
+
+    observations: np.ndarray
+    """[T+1] integers for discrete observations, [T+1, size] float32 otherwise."""
+    actions: np.ndarray
+    """[T] integers, or [T, size] float32."""
+    rewards: np.ndarray
+    """[T] float64."""
+    terminations: np.ndarray
+    """[T] booleans: the environment ended here."""
+    truncations: np.ndarray
+    """[T] booleans: the episode was cut off here; the value of the last observation still counts."""
+
+    def __len__(self) -> int:
+        """Return the number of steps T."""
+        return len(self.rewards)
+
+    @property
+    def total_reward(self) -> float:
+        """The undiscounted return."""
+        return float(np.sum(self.rewards))
+
+
+def versions(*more: str) -> dict[str, str]:
+    """Return the installed versions of the packages that a dataset depends on."""
+    return {name: importlib.metadata.version(name) for name in (*VERSIONS_OF, *more)}
+
+
+def save_dataset(path: Path, env_name: str, episodes: list[Episode], meta: dict[str, Any]) -> None:
+    """Write `episodes` as the dataset folder `path`, whole or not at all.
+
+    `meta` describes where the episodes come from and is stored in `meta.json` together with the environment, counts,
+    versions and the SHA-256 of the data file.
+    """
+    environment = envs.get(env_name)
+    env = envs.make(env_name)
+    with written_whole(path) as folder:
+        (folder / "data").mkdir(parents=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            storage = MinariStorage.new(
+                folder / "data",
+                observation_space=env.observation_space,
+                action_space=env.action_space,
+                env_spec=env.spec,
+                data_format="hdf5",
+            )
+            storage.update_episodes(
+                EpisodeBuffer(
+                    id=index,
+                    observations=episode.observations,
+                    actions=episode.actions,
+                    rewards=[float(r) for r in episode.rewards],
+                    terminations=[bool(t) for t in episode.terminations],
+                    truncations=[bool(t) for t in episode.truncations],
+                )
+                for index, episode in enumerate(episodes)
+            )
+            storage.update_metadata(
+                {
+                    "dataset_id": f"{path.parent.name}/{path.name}-v0",
+                    "minari_version": importlib.metadata.version("minari"),
+                    "algorithm_name": meta.get("policy", ""),
+                }
+            )
+        description = {
+            "environment": environment.name,
+            "episodes": len(episodes),
+            "transitions": sum(len(e) for e in episodes),
+            "mean_return": float(np.mean([e.total_reward for e in episodes])) if episodes else None,
+            **meta,
+            "versions": {**versions(), **meta.get("versions", {})},
+            "sha256": sha256(folder / DATA_FILE),
+        }
+        write_text(folder / "meta.json", json.dumps(description, indent=2, sort_keys=True) + "\n")
+    env.close()
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """Return a dataset's `meta.json`; raise UsageError when there is no dataset, Failure when it is damaged."""
+    try:
+        return json.loads((path / "meta.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"No dataset at {path}: meta.json is missing; collect or import it first.") from error
+    except (ValueError, UnicodeDecodeError) as error:
+        raise Failure(f"Dataset {path}: meta.json is not valid JSON; make the dataset anew.") from error
+
+
+def load_dataset(path: Path, env_name: str) -> list[Episode]:
+    """Return the episodes of the dataset folder `path` after checking that they can be trusted.
+
+    Raises UsageError when the dataset is missing or was played in another environment, and Failure when its file does
+    not have the recorded SHA-256, cannot be read, or holds episodes of a wrong shape or numbers that are not finite.
+    """
+    meta = read_meta(path)
+    if meta.get("environment") != envs.get(env_name).name:
+        raise UsageError(f"Dataset {path} is of environment '{meta.get('environment')}', not '{env_name}'.")
+    if not (path / DATA_FILE).exists():
+        raise Failure(f"Dataset {path}: {DATA_FILE} is missing; make the dataset anew.")
+    if sha256(path / DATA_FILE) != meta.get("sha256"):
+        raise Failure(
+            f"Dataset {path}: {DATA_FILE} is truncated or was changed (its SHA-256 is not the one in meta.json); "
+            "make the dataset anew."
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            stored = list(MinariDataset(path / "data").iterate_episodes())
+    except Exception as error:  # h5py raises many kinds; the digest was right, so the file was written wrongly
+        raise Failure(f"Dataset {path}: {DATA_FILE} cannot be read as Minari data ({error}).") from error
+    episodes = [
+        Episode(
+            np.asarray(e.observations),
+            np.asarray(e.actions),
+            np.asarray(e.rewards, dtype=np.float64),
+            np.asarray(e.terminations, dtype=bool),
+            np.asarray(e.truncations, dtype=bool),
+        )
+        for e in stored
+    ]
+    for index, episode in enumerate(episodes):
+        _check_episode(path, index, episode, env_name)
+    return episodes
+
+
+def _check_episode(path: Path, index: int, episode: Episode, env_name: str) -> None:
+    env = envs.make(env_name)
+    steps = len(episode)
+    right_shape = (
+        steps > 0
+        and episode.observations.shape == (steps + 1, *env.observation_space.shape)
+        and episode.actions.shape == (steps, *env.action_space.shape)
+        and len(episode.terminations) == len(episode.truncations) == steps
+    )
+    env.close()
+    if not right_shape:
+        raise Failure(f"Dataset {path}: episode {index} does not have the shapes of '{env_name}'; make it anew.")
+    for name in ("observations", "actions", "rewards"):
+        if not np.all(np.isfinite(getattr(episode, name))):
+            raise Failure(f"Dataset {path}: episode {index} has {name} that are not finite numbers; make it anew.")

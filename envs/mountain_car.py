@@ -1,0 +1,22 @@
+"""MountainCar: a car too weak to climb straight up; -1 a step until the flag at 0.5, at most 200 steps."""
+
+import numpy as np
+
+from envs.base import Environment
+
+
+def words(observation: np.ndarray) -> dict[str, str]:
+    """Name the position and the velocity of the car, with their signs."""
+    position, velocity = (float(x) for x in observation)
+    return {"position": f"{position:.3f}", "velocity": f"{velocity:.4f}"}
+
+
+ENVIRONMENT = Environment(
+    name="mountain-car",
+    title="MountainCar",
+    entry_point="gymnasium.envs.classic_control.mountain_car:MountainCarEnv",
+    horizon=200,
+    iterations=300,
+    learner="dqn",
+    words=words,
+)
