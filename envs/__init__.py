@@ -42,8 +42,6 @@ def make(name: str, horizon: int | None = None, **options: Any) -> gymnasium.Env
     environment = get(name)
     steps = environment.horizon if horizon is None else horizon
     try:
-        return gymnasium.make(
-            environment.gym_id, max_episode_steps=steps or -1, disable_env_checker=True, **options
-        )
+        return gymnasium.make(environment.gym_id, max_episode_steps=steps or -1, disable_env_checker=True, **options)
     except TypeError as error:
         raise UsageError(f"Environment '{name}' does not take these options: {error}.") from error
