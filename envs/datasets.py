@@ -166,3 +166,25 @@ def _check_episode(path: Path, index: int, episode: Episode, env_name: str) -> N
     for name in ("observations", "actions", "rewards"):
         if not np.all(np.isfinite(getattr(episode, name))):
             raise Failure(f"Dataset {path}: episode {index} has {name} that are not finite numbers; make it anew.")
+
+
+def transitions(episodes: list[Episode], shifted: bool = False, cutoff_as_terminal: bool = False) -> list[tuple]:
+    """Return (observation, action, reward, next observation, termination) of every step, in order.
+
+    `shifted` pairs each action with the observation after it, as the authors' collection did (their transitions are
+    (s_t+1, a_t, r_t, s_t+2)); the last step of a cut-off episode then has no successor and is left out.
+    `cutoff_as_terminal` stores a truncation as a termination, so that nothing is bootstrapped there, as they did too.
+    """
+    steps = []
+    for episode in episodes:
+        terminations = episode.terminations.copy()
+        terminations[-1] |= cutoff_as_terminal
+        observations, next_observations = episode.observations[:-1], episode.observations[1:]
+        if shifted:
+            observations = episode.observations[1:]
+            next_observations = np.concatenate([episode.observations[2:], episode.observations[-1:]])
+        rows = zip(observations, episode.actions, episode.rewards, next_observations, terminations, strict=True)
+        steps += list(rows)
+        if shifted and not terminations[-1]:
+            steps.pop()
+    return steps
