@@ -254,7 +254,7 @@ class Agents:
 
     @torch.no_grad()
     def update_target(self) -> None:
-        """Copy the online to the target network. Its values of one-hot states then stay the same until the next time."""
+        """Copy the online to the target network; its values of one-hot states then stay the same until next time."""
         torch._foreach_copy_(self.target, self.online)
         if self.tabular:
             self.target_table.copy_(q_values(self.target, None))
