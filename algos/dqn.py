@@ -169,8 +169,8 @@ def q_values(weights: list[torch.Tensor], observations: torch.Tensor | None) -> 
     The one-hot states are the rows of the identity, and the identity times w1 is w1.
     """
     w1, b1, w2, b2, w3, b3 = weights
-    x = torch.relu(w1 + b1 if observations is None else torch.baddbmm(b1, observations, w1))
-    x = torch.relu(torch.baddbmm(b2, x, w2))
+    x = torch.relu_(w1 + b1 if observations is None else torch.baddbmm(b1, observations, w1))
+    x = torch.relu_(torch.baddbmm(b2, x, w2))
     return torch.bmm(x, w3.mT) + b3
 
 

@@ -162,8 +162,8 @@ def initial_weights(generators: list, sizes: list[int], device: torch.device) ->
 def forward(weights: list[torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
     """Return the outputs [N, B, out] of N networks for inputs [N, B, in]."""
     w1, b1, w2, b2, w3, b3 = weights
-    x = torch.relu(torch.baddbmm(b1, inputs, w1))
-    x = torch.relu(torch.baddbmm(b2, x, w2))
+    x = torch.relu_(torch.baddbmm(b1, inputs, w1))
+    x = torch.relu_(torch.baddbmm(b2, x, w2))
     return torch.bmm(x, w3.mT) + b3
 
 
