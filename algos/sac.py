@@ -11,8 +11,7 @@ sum over seeds and Adam is element-wise, so seed i of a batch is seed i alone, u
 """
 
 import math
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +26,7 @@ from tqdm import tqdm
 import envs
 from envs.datasets import load_dataset, read_meta, transitions
 from envs.errors import UsageError, run_command_line
-from envs.records import COLUMNS, check_output, keep_freed_memory, load_checkpoint, save_checkpoint, write_run
+from envs.records import Run, keep_freed_memory
 
 
 @dataclass
@@ -92,6 +91,9 @@ class Args:
     """store the end of a cut-off offline episode as terminal (paper no, released yes)"""
     discard_offline: bool | None = None
     """loro: empty the buffer when pretraining ends (paper no, released yes)"""
+    warm_up_mean: Literal["used", "dataset"] | None = None
+    """the return that stands for each warm-up iteration: the mean over the tau episodes used (paper) or over all that
+    were collected (released)"""
     eval_episodes: int | None = None
     """greedy episodes per evaluation (paper 10, released 1)"""
     exploration: Literal["sample", "mean-or-zero"] | None = None
@@ -116,6 +118,7 @@ def resolve(args: Args) -> Args:
         "shifted": released,
         "cutoff_as_terminal": released,
         "discard_offline": released,
+        "warm_up_mean": "dataset" if released else "used",
         "eval_episodes": 1 if environment.deterministic or released else 10,
         "exploration": "mean-or-zero" if released else "sample",
         "unscaled_actions": released,
@@ -247,7 +250,7 @@ class Agents:
         self.graph = self.capture() if on_gpu else None
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Name everything that an update changes."""
+        """Name everything that training changes; of the buffer, the filled part."""
         named = {"loss_sum": self.loss_sum, "q_sum": self.q_sum}
         named |= {f"targets.{i}": weight for i, weight in enumerate(self.targets)}
         for name, weights in self.networks.items():
@@ -255,7 +258,7 @@ class Agents:
                 named[f"{name}.{i}"] = weight.detach()
                 state = self.optimizers[name].state[weight]
                 named |= {f"adam.{name}.{i}.{key}": value for key, value in state.items()}
-        return named
+        return named | {f"buffer.{name}": field[:, : len(self.buffer)] for name, field in self.buffer.fields.items()}
 
     @torch.no_grad()
     def act(self, observations: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
@@ -428,122 +431,56 @@ def schedule(args: Args) -> list[tuple[str, int, int]]:
 
 def main() -> None:
     """Run the blocks that no checkpoint holds yet; write the CSV and its .json."""
-    started = time.monotonic()
     args = resolve(tyro.cli(Args))
-    check_output(args.output)
     torch.set_num_threads(args.threads)
     keep_freed_memory()
     device = torch.device("cuda" if args.device != "cpu" and torch.cuda.is_available() else "cpu")
-    identity = {
-        k: str(v) for k, v in asdict(args).items() if k not in ("output", "dataset", "threads", "progress", "track")
-    }
-    episodes = []
+    all_episodes, dataset_sha256 = [], None
     if args.dataset is not None:
-        episodes = load_dataset(args.dataset, args.env)[: args.tau]
-        identity["dataset"] = read_meta(args.dataset)["sha256"]
-        if len(episodes) < args.tau:
-            raise UsageError(f"--tau {args.tau}: dataset {args.dataset} holds only {len(episodes)} episodes.")
+        all_episodes, dataset_sha256 = load_dataset(args.dataset, args.env), read_meta(args.dataset)["sha256"]
+        if args.tau > len(all_episodes):
+            raise UsageError(f"--tau {args.tau}: dataset {args.dataset} holds only {len(all_episodes)} episodes.")
+    episodes = all_episodes[: args.tau]
+    run = Run(args, dataset_sha256)
 
     # env setup
     training_envs = [envs.make(args.env) for _ in range(args.seeds)]
     eval_envs = [[envs.make(args.env) for _ in range(args.eval_episodes)] for _ in range(args.seeds)]
     agents = Agents(args, training_envs[0], device)
-    offline_transitions = transitions(episodes, args.shifted, args.cutoff_as_terminal)
-    table = np.full((args.carry_over, args.seeds, args.iterations, len(COLUMNS)), np.nan)
-    blocks = schedule(args)
-    finished, seconds = restore(args, identity, agents, table)
-    bar = tqdm(blocks, initial=finished, disable=not args.progress, desc=f"{args.env} {args.arm}", unit="block")
-    writer = None
-    if args.track is not None:
-        from torch.utils.tensorboard import SummaryWriter
+    if counters := run.load():
+        agents.updates, agents.buffer.added = counters["updates"], counters["added"]
+        run.restore(agents.tensors())
 
-        writer = SummaryWriter(args.track)
-    for kind, repeat, number in blocks[finished:]:
+    blocks = schedule(args)
+    bar = tqdm(blocks, initial=run.finished_blocks, disable=not args.progress, desc=f"{args.env} {args.arm}")
+    for kind, repeat, number in blocks[run.finished_blocks :]:
         if kind == "offline":
             agents.buffer.added = 0
-            for observation, action, *rest in offline_transitions if repeat == 0 else []:
-                transition = (observation, action / agents.action_scale, *rest)
-                agents.buffer.add(*(np.stack([value] * args.seeds) for value in transition))
-            table[repeat, :, : args.tau] = warm_up_rows(episodes)
+            if repeat == 0:
+                for observation, action, *rest in transitions(episodes, args.shifted, args.cutoff_as_terminal):
+                    transition = (observation, action / agents.action_scale, *rest)
+                    agents.buffer.add(*(np.stack([value] * args.seeds) for value in transition))
+            run.set_warm_up(repeat, episodes, mean_over=all_episodes if args.warm_up_mean == "dataset" else episodes)
         elif kind == "pretrain":
             pretrain(agents, number)
         else:
             if args.arm == "loro" and args.discard_offline and number == args.tau:
                 agents.buffer.added = 0
-            row = run_iteration(agents, training_envs, eval_envs, repeat, number)
-            row[:, 0] += sum(len(episode) for episode in episodes)
-            table[repeat, :, number] = row
-            bar.set_postfix(eval_return=f"{row[:, 2].mean():.1f}", refresh=False)
-            if writer is not None:
-                log_scalars(writer, row, repeat * args.iterations + number)
-        finished += 1
-        elapsed = seconds + time.monotonic() - started
-        progress = {"finished": finished, "updates": agents.updates, "added": agents.buffer.added, "seconds": elapsed}
-        save_checkpoint(args.output, identity, state_of(agents, table), progress)
+            agents.loss_sum.zero_()
+            agents.q_sum.zero_()
+            updates_before = agents.updates
+            train_return = train_iteration(agents, training_envs, repeat, number)
+            eval_return, eval_length = evaluate(agents, eval_envs, repeat, number)
+            updates = (agents.updates - updates_before) or np.nan
+            means = (agents.loss_sum.cpu().numpy() / updates, agents.q_sum.cpu().numpy() / updates)
+            online_iterations = number + 1 - len(episodes)
+            env_steps = sum(len(episode) for episode in episodes) + online_iterations * args.iteration_steps
+            run.set_row(repeat, number, env_steps, train_return, eval_return, eval_length, *means)
+            bar.set_postfix(eval_return=f"{eval_return.mean():.1f}", refresh=False)
+        run.save(agents.tensors(), updates=agents.updates, added=agents.buffer.added)
         bar.update()
     bar.close()
-    arguments = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(args).items()}
-    description = {
-        "algorithm": "sac",
-        "arguments": arguments,
-        "dataset_sha256": identity.get("dataset"),
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-        "seconds": round(seconds + time.monotonic() - started, 1),
-    }
-    write_run(args.output, args.first_seed, table, description)
-
-
-def run_iteration(agents: Agents, training_envs: list, eval_envs: list, repeat: int, number: int) -> np.ndarray:
-    """Train and evaluate once; return the row [S, len(COLUMNS)] of the table, the offline steps not yet counted."""
-    args, updates_before = agents.args, agents.updates
-    agents.loss_sum.zero_()
-    agents.q_sum.zero_()
-    train_return = train_iteration(agents, training_envs, repeat, number)
-    eval_return, eval_length = evaluate(agents, eval_envs, repeat, number)
-    updates = agents.updates - updates_before
-    loss, q_mean = (total.cpu().numpy() / updates if updates else np.nan for total in (agents.loss_sum, agents.q_sum))
-    first = 0 if args.arm in ("online", "pretrain-on-policy") else args.tau
-    env_steps = (number + 1 - first) * args.iteration_steps
-    return np.stack(np.broadcast_arrays(env_steps, train_return, eval_return, eval_length, loss, q_mean), axis=1)
-
-
-def warm_up_rows(episodes: list) -> np.ndarray:
-    """Return the rows [tau, len(COLUMNS)] of the offline episodes: their mean return stands for each evaluation."""
-    returns, lengths = [e.total_reward for e in episodes], [len(e) for e in episodes]
-    rows = np.full((len(episodes), len(COLUMNS)), np.nan)
-    rows[:, :4] = np.stack(np.broadcast_arrays(np.cumsum(lengths), returns, np.mean(returns), np.mean(lengths)), axis=1)
-    return rows
-
-
-def state_of(agents: Agents, table: np.ndarray) -> dict[str, np.ndarray]:
-    """Return everything that a resumed run needs, by name."""
-    filled = {f"buffer.{name}": field[:, : len(agents.buffer)] for name, field in agents.buffer.fields.items()}
-    tensors = {name: tensor.cpu().numpy() for name, tensor in {**agents.tensors(), **filled}.items()}
-    return {**tensors, "table": table}
-
-
-def restore(args: Args, identity: dict, agents: Agents, table: np.ndarray) -> tuple[int, float]:
-    """Load the run's checkpoint, if there is one; return (finished blocks, seconds spent before)."""
-    checkpoint = load_checkpoint(args.output, identity)
-    if checkpoint is None:
-        return 0, 0.0
-    tensors, progress = checkpoint
-    agents.updates, agents.buffer.added = progress["updates"], progress["added"]
-    table[:] = tensors["table"]
-    for name, tensor in agents.tensors().items():
-        tensor.copy_(torch.from_numpy(tensors[name]))
-    for name, field in agents.buffer.fields.items():
-        field[:, : len(agents.buffer)] = torch.from_numpy(tensors[f"buffer.{name}"])
-    return progress["finished"], progress["seconds"]
-
-
-def log_scalars(writer: Any, row: np.ndarray, step: int) -> None:
-    """Write the seeds' means of one iteration to TensorBoard, under CleanRL's names."""
-    means = dict(zip(COLUMNS, row.mean(0), strict=True))
-    writer.add_scalar("charts/episodic_return", means["train_return"], step)
-    writer.add_scalar("charts/eval_return", means["eval_return"], step)
-    writer.add_scalar("losses/qf_loss", means["loss"], step)
-    writer.add_scalar("losses/q_values", means["q_mean"], step)
+    run.write("sac", device)
 
 
 if __name__ == "__main__":

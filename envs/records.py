@@ -5,13 +5,17 @@ import importlib.metadata
 import json
 import resource
 import subprocess
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.torch import save_file
 
+from envs.datasets import Episode
 from envs.errors import Failure, UsageError
 from envs.files import write_text, written_whole
 
@@ -19,6 +23,9 @@ COLUMNS = ("env_steps", "train_return", "eval_return", "eval_length", "loss", "q
 """The measured columns of a run's CSV; results/README.md explains them."""
 
 PACKAGES = ("torch", "numpy", "gymnasium", "minari", "ale-py", "safetensors")
+
+DO_NOT_CHANGE_RESULTS = ("output", "dataset", "threads", "progress", "track")
+"""Arguments that a resumed run may change; of the dataset its SHA-256 counts instead of its path."""
 
 
 def keep_freed_memory() -> None:
@@ -34,72 +41,130 @@ def keep_freed_memory() -> None:
         library.mallopt(trim_threshold, 2**30)
 
 
-def check_output(path: Path) -> None:
-    """Raise Failure when `path` cannot be written, before hours of training show it."""
-    if path.suffix != ".csv":
-        raise UsageError(f"--output {path}: the name must end in .csv.")
-    try:
-        with written_whole(path.with_suffix(".json.probe")) as temporary:
-            temporary.touch()
-        path.with_suffix(".json.probe").unlink()
-    except OSError as error:
-        raise Failure(f"Cannot write to the output folder {path.parent}: {error.strerror}.") from error
+class Run:
+    """One run: its table of results [repeats, seeds, iterations, len(COLUMNS)], its checkpoint, its final files."""
 
+    def __init__(self, args: Any, dataset_sha256: str | None = None) -> None:
+        """Prepare the run of `args` (its `output`, `track`, `carry_over`, `seeds`, `iterations` are used here).
 
-def checkpoint_path(output: Path) -> Path:
-    """Return where the checkpoint of a run lies: beside its CSV."""
-    return output.with_suffix(".checkpoint.safetensors")
+        Raises UsageError for an output that is no .csv and Failure when its folder cannot be written, before hours of
+        training show it.
+        """
+        self.args, self.dataset_sha256 = args, dataset_sha256
+        self.output = args.output
+        self.checkpoint = self.output.with_suffix(".checkpoint.safetensors")
+        if self.output.suffix != ".csv":
+            raise UsageError(f"--output {self.output}: the name must end in .csv.")
+        self._check_folder()
+        arguments = {k: str(v) for k, v in asdict(args).items() if k not in DO_NOT_CHANGE_RESULTS}
+        self.identity = {**arguments, "dataset_sha256": str(dataset_sha256)}
+        self.table = np.full((args.carry_over, args.seeds, args.iterations, len(COLUMNS)), np.nan)
+        self.finished_blocks = 0
+        self.seconds_before, self.started = 0.0, time.monotonic()
+        self.loaded: dict[str, torch.Tensor] = {}
+        self.writer = None
+        if args.track is not None:
+            from torch.utils.tensorboard import SummaryWriter  # seconds to import, and rarely wanted
 
+            self.writer = SummaryWriter(args.track)
 
-def save_checkpoint(output: Path, identity: dict, tensors: dict[str, np.ndarray], progress: dict) -> None:
-    """Write the state of a run. `identity` holds the arguments that decide its numbers, `progress` its counters."""
-    metadata = {"identity": json.dumps(identity, sort_keys=True), "progress": json.dumps(progress)}
-    with written_whole(checkpoint_path(output)) as temporary:
-        save_file({name: np.ascontiguousarray(t) for name, t in tensors.items()}, temporary, metadata)
+    def _check_folder(self) -> None:
+        probe = self.output.with_suffix(".probe")
+        try:
+            with written_whole(probe) as temporary:
+                temporary.touch()
+            probe.unlink()
+        except OSError as error:
+            raise Failure(f"Cannot write to the output folder {self.output.parent}: {error.strerror}.") from error
 
+    @property
+    def seconds(self) -> float:
+        """Return the time spent on this run, interruptions not counted."""
+        return self.seconds_before + time.monotonic() - self.started
 
-def load_checkpoint(output: Path, identity: dict) -> tuple[dict[str, np.ndarray], dict] | None:
-    """Return (tensors, progress) of the run's checkpoint, or None when there is none.
+    def load(self) -> dict[str, int] | None:
+        """Read the checkpoint and return its counters, or None when there is none; `restore` then copies the tensors.
 
-    Raises UsageError when the checkpoint was made with other arguments, Failure when it cannot be read.
-    """
-    path = checkpoint_path(output)
-    if not path.exists():
-        return None
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata()
-            stored, progress = json.loads(metadata["identity"]), json.loads(metadata["progress"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise Failure(f"Checkpoint {path} is damaged ({error}); delete it to start the run anew.") from error
-    for name in sorted(stored.keys() | identity.keys()):
-        if stored.get(name) != json.loads(json.dumps(identity.get(name))):
-            raise UsageError(
-                f"Checkpoint {path} was made with other arguments ({name}: {stored.get(name)!r} there, "
-                f"{identity.get(name)!r} now); repeat those arguments, or delete it to start anew."
-            )
-    return tensors, progress
+        Raises UsageError when the checkpoint was made with other arguments, Failure when it cannot be read.
+        """
+        if not self.checkpoint.exists():
+            return None
+        try:
+            with safe_open(self.checkpoint, framework="pt") as file:
+                metadata = file.metadata()
+                identity, progress = json.loads(metadata["identity"]), json.loads(metadata["progress"])
+                self.loaded = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise Failure(f"Checkpoint {self.checkpoint} is damaged ({error}); delete it to start anew.") from error
+        for name in sorted(identity.keys() | self.identity.keys()):
+            if identity.get(name) != self.identity.get(name):
+                raise UsageError(
+                    f"Checkpoint {self.checkpoint} was made with other arguments ({name} was {identity.get(name)} "
+                    f"and is {self.identity.get(name)} now): repeat those, or delete it to start anew."
+                )
+        self.table = self.loaded.pop("table").numpy()
+        self.finished_blocks, self.seconds_before = progress.pop("finished_blocks"), progress.pop("seconds")
+        return progress
 
+    def restore(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Copy what `load` read into `tensors`, in place."""
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                tensor.copy_(self.loaded[name])
+        self.loaded = {}
 
-def write_run(output: Path, first_seed: int, table: np.ndarray, description: dict[str, Any]) -> None:
-    """Write a finished run: the CSV and, beside it, the .json with `description`, versions and the git commit.
+    def save(self, tensors: dict[str, torch.Tensor], **counters: int) -> None:
+        """Count one more block as finished and write the checkpoint, whole or not at all."""
+        self.finished_blocks += 1
+        progress = {"finished_blocks": self.finished_blocks, "seconds": self.seconds, **counters}
+        metadata = {"identity": json.dumps(self.identity, sort_keys=True), "progress": json.dumps(progress)}
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        state["table"] = torch.from_numpy(self.table)
+        with written_whole(self.checkpoint) as temporary:
+            save_file(state, temporary, metadata)
 
-    `table` is [repeats, seeds, iterations, len(COLUMNS)]; NaN becomes an empty cell.
-    """
-    lines = [",".join(("seed", "repeat", "iteration", *COLUMNS))]
-    repeats, seeds, iterations, _ = table.shape
-    for seed in range(seeds):
-        for repeat in range(repeats):
-            for iteration in range(iterations):
-                numbers = ["" if np.isnan(x) else f"{x:.9g}" for x in table[repeat, seed, iteration]]
-                lines.append(",".join((str(first_seed + seed), str(repeat), str(iteration), *numbers)))
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    more = {"versions": versions, "git_commit": git_commit(), "peak_memory_mb": peak_memory}
-    write_text(output.with_suffix(".json"), json.dumps({**description, **more}, indent=2, sort_keys=True) + "\n")
-    write_text(output, "\n".join(lines) + "\n")
-    checkpoint_path(output).unlink(missing_ok=True)
+    def set_warm_up(self, repeat: int, episodes: list[Episode], mean_over: list[Episode]) -> None:
+        """Fill the first rows of a repeat with the offline episodes: a mean return stands for each evaluation.
+
+        The mean is taken over `mean_over`: the episodes used, or, as the authors did, all that were collected.
+        """
+        rows = self.table[repeat, :, : len(episodes)]
+        rows[..., 0] = np.cumsum([len(e) for e in episodes])
+        rows[..., 1] = [e.total_reward for e in episodes]
+        rows[..., 2] = np.mean([e.total_reward for e in mean_over])
+        rows[..., 3] = np.mean([len(e) for e in mean_over])
+
+    def set_row(self, repeat: int, iteration: int, *columns: np.ndarray | float) -> None:
+        """Store the results of one iteration, a number or an array [seeds] for each of COLUMNS."""
+        self.table[repeat, :, iteration] = np.stack(np.broadcast_arrays(*columns), axis=-1)
+        if self.writer is not None:
+            means = dict(zip(COLUMNS, self.table[repeat, :, iteration].mean(0), strict=True))
+            step = repeat * self.args.iterations + iteration
+            self.writer.add_scalar("charts/episodic_return", means["train_return"], step)
+            self.writer.add_scalar("charts/eval_return", means["eval_return"], step)
+            self.writer.add_scalar("losses/td_loss", means["loss"], step)
+            self.writer.add_scalar("losses/q_values", means["q_mean"], step)
+
+    def write(self, algorithm: str, device: torch.device) -> None:
+        """Write the CSV and its .json, and remove the checkpoint. NaN becomes an empty cell."""
+        lines = [",".join(("seed", "repeat", "iteration", *COLUMNS))]
+        repeats, seeds, iterations, _ = self.table.shape
+        for seed, repeat, iteration in np.ndindex(seeds, repeats, iterations):
+            numbers = ["" if np.isnan(x) else f"{x:.9g}" for x in self.table[repeat, seed, iteration]]
+            lines.append(",".join((str(self.args.first_seed + seed), str(repeat), str(iteration), *numbers)))
+        description = {
+            "algorithm": algorithm,
+            "arguments": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self.args).items()},
+            "dataset_sha256": self.dataset_sha256,
+            "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+            "git_commit": git_commit(),
+            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            "seconds": round(self.seconds, 1),
+            "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        }
+        write_text(self.output.with_suffix(".json"), json.dumps(description, indent=2, sort_keys=True) + "\n")
+        write_text(self.output, "\n".join(lines) + "\n")
+        self.checkpoint.unlink(missing_ok=True)
 
 
 def git_commit() -> str | None:
