@@ -67,7 +67,7 @@ def save_dataset(path: Path, env_name: str, episodes: list[Episode], meta: dict[
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             storage = MinariStorage.new(
-                folder / "data",
+                (folder / "data").resolve(),  # Minari joins a relative path to itself
                 observation_space=env.observation_space,
                 action_space=env.action_space,
                 env_spec=env.spec,
@@ -133,7 +133,7 @@ def load_dataset(path: Path, env_name: str) -> list[Episode]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            stored = list(MinariDataset(path / "data").iterate_episodes())
+            stored = list(MinariDataset((path / "data").resolve()).iterate_episodes())
     except Exception as error:  # h5py raises many kinds; the digest was right, so the file was written wrongly
         raise Failure(f"Dataset {path}: {DATA_FILE} cannot be read as Minari data ({error}).") from error
     episodes = [
