@@ -1,8 +1,11 @@
 """The one interface that every environment of the package offers."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+Action = TypeVar("Action")
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,63 @@ class Environment:
     """True where start and dynamics are deterministic: one greedy evaluation episode says all."""
     fixed_start: bool = False
     """True where every episode starts from the same observation."""
+    endless: bool = False
+    """True where no state is terminal: without a horizon an episode would never end."""
 
     @property
     def gym_id(self) -> str:
         """The id under which gymnasium knows this environment."""
         return f"loro/{self.name}-v0"
+
+
+def direction(number: float, negative: str, positive: str, zero: str) -> str:
+    """Put the sign of a number into a word."""
+    if number == 0:
+        return zero
+    return negative if number < 0 else positive
+
+
+def walls(row: int, column: int, rows: int, columns: int) -> str:
+    """Name the sides on which a cell of a grid touches the border: "left and up", "none", ..."""
+    at_border = {"left": column == 0, "right": column == columns - 1, "up": row == 0, "down": row == rows - 1}
+    return " and ".join(side for side, here in at_border.items() if here) or "none"
+
+
+THOUGHTS = re.compile(r".*</think>", re.DOTALL)
+"""What a reasoning model writes before its answer."""
+MARKER = re.compile(r"\b(?:answer|action)\b[\s*_]*(?::|\bis\b)", re.IGNORECASE)
+""" "Answer:", "**Action**:", "the best action is": what follows is the answer."""
+NEGATION = re.compile(r"(?:\bnot|n['’]t|\bnever|\bavoid|\binstead of|\brather than)(?:\s+\w+){0,2}\s+$", re.IGNORECASE)
+"""Up to two words ("go to the" is one too many) may stand between the negation and the action that it denies."""
+
+
+def parse_answer(answer: str, actions: Mapping[str, Action]) -> Action | None:
+    """Return the one action that `answer` states, or None when it states none or several different ones.
+
+    `actions` maps the words for the actions ("left", "hard left") to the actions; words that map to the same action
+    are synonyms. Words count only whole, in any case, the longest first ("hard left" is not also "left"), and not
+    where they are denied ("not left"). What a reasoning model thinks, up to "</think>", is no answer. After the last
+    "answer:" or "action:" the first line that states anything decides; without a marker, or when nothing is stated
+    after it, the whole text does. A digit or word that is merely the last in sight is never taken.
+    """
+    text = THOUGHTS.sub("", answer)
+    candidates = [text]
+    markers = list(MARKER.finditer(text))
+    if markers:
+        candidates = [*text[markers[-1].end() :].splitlines(), text]
+    for candidate in candidates:
+        stated = _stated_actions(candidate, actions)
+        if stated:
+            return stated[0] if all(action == stated[0] for action in stated) else None
+    return None
+
+
+def _stated_actions(text: str, actions: Mapping[str, Action]) -> list[Action]:
+    by_word = {word.lower(): action for word, action in actions.items()}
+    spellings = [r"\s+".join(map(re.escape, word.split())) for word in sorted(by_word, key=len, reverse=True)]
+    whole_word = re.compile(r"(?<![\w-])(?<!\d\.)(" + "|".join(spellings) + r")(?![\w-])(?!\.\d)", re.IGNORECASE)
+    return [
+        by_word[" ".join(match[1].lower().split())]
+        for match in whole_word.finditer(text)
+        if not NEGATION.search(text[: match.start()])
+    ]

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from envs.base import Environment
+from envs.base import Environment, walls
 
 
 def words(observation: Any) -> dict[str, str]:
-    """Give row and column (from 0, top left) of the agent."""
+    """Give row and column (from 0, top left) of the agent, and the `walls`: where the grid ends beside it."""
     row, column = divmod(int(observation), 12)
-    return {"row": str(row), "column": str(column)}
+    return {"row": str(row), "column": str(column), "walls": walls(row, column, 4, 12)}
 
 
 ENVIRONMENT = Environment(

@@ -4,7 +4,7 @@ from typing import Any
 
 from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv
 
-from envs.base import Environment
+from envs.base import Environment, walls
 
 
 class SlipperyFrozenLake(FrozenLakeEnv):
@@ -15,9 +15,9 @@ class SlipperyFrozenLake(FrozenLakeEnv):
 
 
 def words(observation: Any) -> dict[str, str]:
-    """Give row and column (from 0, top left) of the agent."""
+    """Give row and column (from 0, top left) of the agent, and the `walls`: where the grid ends beside it."""
     row, column = divmod(int(observation), 4)
-    return {"row": str(row), "column": str(column)}
+    return {"row": str(row), "column": str(column), "walls": walls(row, column, 4, 4)}
 
 
 ENVIRONMENT = Environment(

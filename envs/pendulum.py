@@ -4,13 +4,23 @@ import math
 
 import numpy as np
 
-from envs.base import Environment
+from envs.base import Environment, direction
 
 
 def words(observation: np.ndarray) -> dict[str, str]:
-    """Give the angle (0 is upright, positive is to the left, radians) and the angular velocity."""
+    """Give the angle (0 is upright, positive is to the left, radians) and the angular velocity, and both in words.
+
+    `half` of the circle ("upper" or "lower") and `side` that the pendulum's end is in; `turning`: counterclockwise is
+    positive, and takes an upright pendulum to the left.
+    """
     cosine, sine, angular_velocity = (float(x) for x in observation)
-    return {"angle": f"{math.atan2(sine, cosine):.3f}", "angular_velocity": f"{angular_velocity:.3f}"}
+    return {
+        "angle": f"{math.atan2(sine, cosine):.2f}",
+        "angular_velocity": f"{angular_velocity:.2f}",
+        "half": direction(cosine, "lower", "upper", "upper"),
+        "side": direction(sine, "right", "left", "middle"),
+        "turning": direction(angular_velocity, "clockwise", "counterclockwise", "not at all"),
+    }
 
 
 ENVIRONMENT = Environment(
@@ -21,4 +31,5 @@ ENVIRONMENT = Environment(
     iterations=200,
     learner="sac",
     words=words,
+    endless=True,
 )

@@ -120,8 +120,11 @@ class Run:
         metadata = {"identity": json.dumps(self.identity, sort_keys=True), "progress": json.dumps(progress)}
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         state["table"] = torch.from_numpy(self.table)
-        with written_whole(self.checkpoint) as temporary:
-            save_file(state, temporary, metadata)
+        try:
+            with written_whole(self.checkpoint) as temporary:
+                save_file(state, temporary, metadata)
+        except SafetensorError as error:  # how safetensors reports a full disk
+            raise Failure(f"Cannot write the checkpoint {self.checkpoint}: {error}.") from error
 
     def set_warm_up(self, repeat: int, episodes: list[Episode], mean_over: list[Episode]) -> None:
         """Fill the first rows of a repeat with the offline episodes: a mean return stands for each evaluation.

@@ -6,7 +6,7 @@ import ale_py
 import gymnasium
 import numpy as np
 
-from envs.base import Environment
+from envs.base import Environment, direction
 
 gymnasium.register_envs(ale_py)
 
@@ -75,7 +75,11 @@ class RepresentedPong(gymnasium.Env):
 
 
 def words(observation: np.ndarray) -> dict[str, str]:
-    """Name the ten numbers."""
+    """Name the ten numbers, and say in words where the ball is and goes.
+
+    `ball_place`: "above", "below" or "level with" the player's paddle (y grows downwards, by the bytes as they are);
+    `ball_direction`: "towards" or "away from" the player, who is on the right, or "past" while it does not move across.
+    """
     names = (
         "player_y",
         "player_x",
@@ -88,7 +92,12 @@ def words(observation: np.ndarray) -> dict[str, str]:
         "ball_velocity_x",
         "ball_velocity_y",
     )
-    return {name: str(int(number)) for name, number in zip(names, observation, strict=True)}
+    numbers = {name: int(number) for name, number in zip(names, observation, strict=True)}
+    return {
+        **{name: str(number) for name, number in numbers.items()},
+        "ball_place": direction(numbers["ball_y"] - numbers["player_y"], "above", "below", "level with"),
+        "ball_direction": direction(numbers["ball_velocity_x"], "away from", "towards", "past"),
+    }
 
 
 ENVIRONMENT = Environment(

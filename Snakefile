@@ -1,0 +1,300 @@
+"""From an LLM's episodes to the paper's figures and tables.
+
+Two trees of the same shape. `results/` and `paper_figs/` at the top are shipped: no rule makes the runs in
+`results/runs/`, so nothing there can ever be retrained. What this workflow trains goes under the tree that the
+configuration names (`rerun/`); the same commands draw the figures and tables of both.
+
+    snakemake paper_figs/cartpole_main.pdf          one job: drawn anew from the shipped runs
+    snakemake rerun/paper_figs/cartpole_main.pdf    trains what this figure needs, and only that
+    snakemake                                       everything afresh under rerun/, compared with what is shipped
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+from snakemake.exceptions import WorkflowError
+
+
+if "tree" not in config:  # no --configfile given: the paper
+
+    configfile: "config/paper.yaml"
+
+
+schema = json.loads(Path("config/schema.json").read_text())
+mistake = best_match(Draft202012Validator(schema).iter_errors(config))
+if mistake:
+    raise WorkflowError(f"Configuration at {mistake.json_path}: {mistake.message}. See config/schema.json.")
+
+PYTHON = sys.executable
+TREE = config["tree"]
+ENVIRONMENTS = config["environments"]
+MAIN_LLM, TAU, PRETRAIN_STEPS = (config["main"][key] for key in ("llm", "tau", "pretrain_steps"))
+RELEASED_LLMS = [name for name, llm in config["llms"].items() if llm["source"] == "released"]
+COLLECTED_LLMS = [name for name, llm in config["llms"].items() if llm["source"] == "collect"]
+FIGURE_NAMES = [*ENVIRONMENTS, "all"]
+
+
+def arm_file(arm):
+    """Name the run of an arm: arm_llm_tau_n, without what does not concern it."""
+    llm = "" if arm in ("pretrain-on-policy", "pretrain-random") else f"_{MAIN_LLM}"
+    steps = "" if arm == "mix" else f"_n{PRETRAIN_STEPS}"
+    return arm if arm == "online" else f"{arm}{llm}_tau{TAU}{steps}"
+
+
+def main_runs(prefix, env):
+    """List the runs behind an environment's main figure and table rows, under `prefix`."""
+    trained = [(protocol, arm_file(arm)) for protocol, arms in config["arms"].items() for arm in arms]
+    policies = [("paper", f"llm-policy_{MAIN_LLM}"), ("paper", "random-policy")]
+    return [f"{prefix}results/runs/{protocol}/{env}/{run}.csv" for protocol, run in trained + policies]
+
+
+def fresh_runs(wildcards):
+    """List the freshly made runs that a figure or table needs."""
+    env = wildcards.get("env", "all")
+    return [run for e in (ENVIRONMENTS if env == "all" else [env]) for run in main_runs(f"{TREE}/", e)]
+
+
+def shipped_runs(wildcards):
+    """List the shipped runs that a figure or table is drawn from: those that are there."""
+    env = wildcards.get("env", "all")
+    runs = [run for e in (ENVIRONMENTS if env == "all" else [env]) for run in main_runs("", e)]
+    return [run for run in runs if Path(run).exists()]
+
+
+wildcard_constraints:
+    env="|".join(FIGURE_NAMES),
+    protocol="paper|released",
+
+
+rule all:
+    default_target: True
+    input:
+        expand(f"{TREE}/paper_figs/{{env}}_main.pdf", env=ENVIRONMENTS),
+        f"{TREE}/paper_figs/all_main.pdf",
+        f"{TREE}/results/tables/main.md",
+        f"{TREE}/results/tables/comparison.md",
+
+
+# --- The LLM's episodes ----------------------------------------------------------------------------------------------
+
+
+rule embedded_llm:
+    message:
+        "Fetching SmolLM2-135M-Instruct (92 MB)"
+    output:
+        "models/smollm2-135m-instruct/model.safetensors",
+    log:
+        "models/smollm2-135m-instruct.log",
+    retries: 2
+    shell:
+        "{PYTHON} -m algos.fetch_llm --output models/smollm2-135m-instruct > {log} 2>&1"
+
+
+def model_files(wildcards):
+    """The embedded LLM has to be fetched; any other model is a folder or a hub id that transformers resolves."""
+    embedded = config["llms"][wildcards.llm]["model"] == "models/smollm2-135m-instruct"
+    return rules.embedded_llm.output if embedded else []
+
+
+rule collect:
+    message:
+        "{wildcards.llm} plays {wildcards.env}"
+    input:
+        model_files,
+    output:
+        TREE + "/results/datasets/{env}/{llm}/meta.json",
+    log:
+        TREE + "/logs/datasets/{env}_{llm}.log",
+    benchmark:
+        TREE + "/benchmarks/datasets/{env}_{llm}.tsv"
+    wildcard_constraints:
+        llm="|".join(COLLECTED_LLMS) or "none",
+    params:
+        model=lambda wildcards: config["llms"][wildcards.llm]["model"],
+        folder=subpath(output[0], parent=True),
+        episodes=config["episodes"]["collected"],
+    shell:
+        "{PYTHON} -m algos.collect --env {wildcards.env} --model {params.model} --episodes {params.episodes}"
+        " --device {config[device]} --output {params.folder} > {log} 2>&1"
+
+
+rule import_released:
+    message:
+        "The authors' episodes of {wildcards.llm} in {wildcards.env}"
+    output:
+        TREE + "/results/datasets/{env}/{llm}/meta.json",
+    log:
+        TREE + "/logs/datasets/{env}_{llm}.log",
+    wildcard_constraints:
+        llm="|".join(RELEASED_LLMS) or "none",
+    params:
+        folder=subpath(output[0], parent=True),
+        source=f"--source {config['authors_data']}" if config.get("authors_data") else "",
+    retries: 2
+    shell:
+        "{PYTHON} -m analysis.import_released --env {wildcards.env} --llm {wildcards.llm} {params.source}"
+        " --output {params.folder} > {log} 2>&1"
+
+
+rule random_episodes:
+    message:
+        "A random policy plays {wildcards.env}"
+    output:
+        TREE + "/results/datasets/{env}/random/meta.json",
+    log:
+        TREE + "/logs/datasets/{env}_random.log",
+    params:
+        folder=subpath(output[0], parent=True),
+        episodes=config["episodes"]["random"],
+    shell:
+        "{PYTHON} -m algos.collect --env {wildcards.env} --model random --episodes {params.episodes}"
+        " --output {params.folder} > {log} 2>&1"
+
+
+# --- Runs ------------------------------------------------------------------------------------------------------------
+
+
+rule llm_policy:
+    message:
+        "{wildcards.llm} as the policy in {wildcards.env}"
+    input:
+        TREE + "/results/datasets/{env}/{llm}/meta.json",
+    output:
+        TREE + "/results/runs/paper/{env}/llm-policy_{llm}.csv",
+    log:
+        TREE + "/logs/runs/paper/{env}/llm-policy_{llm}.log",
+    params:
+        folder=subpath(input[0], parent=True),
+    shell:
+        "{PYTHON} -m analysis.policy_run --env {wildcards.env} --dataset {params.folder} --output {output} > {log} 2>&1"
+
+
+use rule llm_policy as random_policy with:
+    message:
+        "Random play in {wildcards.env}"
+    input:
+        TREE + "/results/datasets/{env}/random/meta.json",
+    output:
+        TREE + "/results/runs/paper/{env}/random-policy.csv",
+    log:
+        TREE + "/logs/runs/paper/{env}/random-policy.log",
+
+
+def offline_data(wildcards):
+    """The dataset that an arm learns from, if any."""
+    arm = wildcards.arm.split("_")[0]
+    if arm in ("online", "pretrain-on-policy"):
+        return []
+    policy = "random" if arm == "pretrain-random" else wildcards.arm.split("_")[1]
+    return f"{TREE}/results/datasets/{wildcards.env}/{policy}/meta.json"
+
+
+def training_arguments(wildcards, input):
+    """Turn the name of a run into the arguments of the program that makes it."""
+    arm, *details = wildcards.arm.split("_")
+    arguments = ["--arm", arm.removesuffix("-discard"), "--protocol", wildcards.protocol]
+    if arm == "loro-discard":
+        arguments += ["--discard-offline", "True"]
+    for detail in details:
+        if detail.startswith("tau") and detail[3:].isdigit():
+            arguments += ["--tau", detail[3:]]
+        if detail.startswith("n") and detail[1:].isdigit():
+            arguments += ["--pretrain-steps", detail[1:]]
+    if input:
+        arguments += ["--dataset", str(Path(input[0]).parent)]
+    if config["iterations"]:
+        arguments += ["--iterations", str(config["iterations"])]
+    arguments += ["--seeds", str(config["seeds"][wildcards.protocol][wildcards.env])]
+    return " ".join(arguments)
+
+
+rule train:
+    message:
+        "Training {wildcards.arm} in {wildcards.env}, {wildcards.protocol} protocol"
+    input:
+        offline_data,
+    output:
+        csv=TREE + "/results/runs/{protocol}/{env}/{arm}.csv",
+        json=TREE + "/results/runs/{protocol}/{env}/{arm}.json",
+    log:
+        TREE + "/logs/runs/{protocol}/{env}/{arm}.log",
+    benchmark:
+        TREE + "/benchmarks/runs/{protocol}/{env}/{arm}.tsv"
+    wildcard_constraints:
+        arm="online|(loro|loro-discard|mix|pretrain-on-policy|pretrain-random)_[a-z0-9._-]+",
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        algorithm=lambda wildcards: "sac" if wildcards.env == "pendulum" else "dqn",
+        arguments=training_arguments,
+    shell:
+        "{PYTHON} -m algos.{params.algorithm} --env {wildcards.env} {params.arguments} --device {config[device]}"
+        " --output {output.csv} > {log} 2>&1"
+
+
+# --- Figures and tables: one rule for the fresh tree, its twin for the shipped one -----------------------------------
+
+
+rule fresh_main_figure:
+    message:
+        "Drawing {output.pdf}"
+    input:
+        fresh_runs,
+    output:
+        pdf=TREE + "/paper_figs/{env}_main.pdf",
+        png=TREE + "/paper_figs/{env}_main.png",
+    shell:
+        "{PYTHON} -m analysis.main_figure --env {wildcards.env} --runs {input} --output {output.pdf}"
+
+
+use rule fresh_main_figure as main_figure with:
+    input:
+        shipped_runs,
+    output:
+        pdf="paper_figs/{env}_main.pdf",
+        png="paper_figs/{env}_main.png",
+
+
+rule fresh_main_table:
+    message:
+        "Writing {output.md}"
+    input:
+        fresh_runs,
+    output:
+        csv=TREE + "/results/tables/main.csv",
+        md=TREE + "/results/tables/main.md",
+    shell:
+        "{PYTHON} -m analysis.main_table --runs {input} --output {output.csv}"
+
+
+use rule fresh_main_table as main_table with:
+    input:
+        shipped_runs,
+    output:
+        csv="results/tables/{table}.csv",
+        md="results/tables/{table}.md",
+    wildcard_constraints:
+        table="main",  # a wildcard, because snakemake adds a forced rule without one to every target
+
+
+rule comparison:
+    message:
+        "Comparing fresh and shipped runs"
+    input:
+        fresh_runs,
+    output:
+        TREE + "/results/tables/comparison.md",
+    shell:
+        "{PYTHON} -m analysis.compare --runs {input} --shipped results/runs --output {output}"
+
+
+rule figures:
+    message:
+        "Figures and tables of the shipped runs"
+    input:
+        expand("paper_figs/{env}_main.pdf", env=FIGURE_NAMES),
+        "results/tables/main.md",

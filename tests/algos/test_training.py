@@ -1,0 +1,252 @@
+"""What must hold for every learner: independent seeds, the same bytes again, resumption, honest transitions."""
+
+import csv
+import importlib
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+import envs
+from envs.datasets import Episode, save_dataset
+from envs.errors import run_command_line
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["--iterations", "6", "--iteration-steps", "60", "--batch-size", "32", "--hidden-size", "32", "--no-progress"]
+CASES = [("dqn", "cartpole"), ("dqn", "cliff-walking"), ("sac", "pendulum")]
+
+
+def record_random_play(env_name, episodes, steps, seed=0):
+    env = envs.make(env_name)
+    env.action_space.seed(seed)
+    recorded = []
+    for episode in range(episodes):
+        rows = {"observations": [env.reset(seed=seed + episode)[0]], "actions": [], "rewards": [], "ends": []}
+        for _ in range(steps):
+            action = env.action_space.sample()
+            observation, reward, terminated, _, _ = env.step(action)
+            for key, value in zip(rows, (observation, action, reward, terminated), strict=True):
+                rows[key].append(value)
+            if terminated:
+                break
+        ends = np.array(rows["ends"])
+        cuts = np.zeros_like(ends)
+        cuts[-1] = not ends[-1]
+        observations, actions = np.array(rows["observations"]), np.array(rows["actions"])
+        recorded.append(Episode(observations, actions, np.array(rows["rewards"], dtype=np.float64), ends, cuts))
+    return recorded
+
+
+def make_dataset(path, env_name, episodes=3, steps=40):
+    save_dataset(path, env_name, record_random_play(env_name, episodes, steps), {"policy": "random"})
+    return path
+
+
+def run(algorithm, arguments, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [algorithm, *map(str, arguments)])
+    run_command_line(importlib.import_module(f"algos.{algorithm}").main)
+
+
+def read(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize(("algorithm", "env"), CASES)
+@pytest.mark.parametrize("arm", ["online", "loro"])
+def test_seed_of_a_batch_is_the_seed_alone(algorithm, env, arm, tmp_path, monkeypatch):
+    common = ["--env", env, "--arm", arm, *SMALL]
+    if arm == "loro":
+        dataset = make_dataset(tmp_path / "data", env)
+        common += ["--dataset", dataset, "--tau", 2, "--pretrain-steps", 50]
+    run(algorithm, [*common, "--seeds", 3, "--output", tmp_path / "all.csv"], monkeypatch)
+    together = read(tmp_path / "all.csv")
+    for seed in range(3):
+        alone_path = tmp_path / f"{seed}.csv"
+        run(algorithm, [*common, "--seeds", 1, "--first-seed", seed, "--output", alone_path], monkeypatch)
+        alone = read(alone_path)
+        mine = [row for row in together if int(row["seed"]) == seed]
+        assert len(alone) == len(mine) == 6
+        for a, b in zip(alone, mine, strict=True):
+            for column in a:
+                if a[column] == "" or b[column] == "":
+                    assert a[column] == b[column]
+                else:
+                    assert float(a[column]) == pytest.approx(float(b[column]), rel=2e-3, abs=2e-3), (seed, column)
+    losses = {tuple(row["loss"] for row in together if int(row["seed"]) == seed) for seed in range(3)}
+    assert len(losses) == 3, "different seeds must differ"
+
+
+@pytest.mark.parametrize(("algorithm", "env"), CASES)
+def test_same_command_gives_the_same_bytes(algorithm, env, tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        run(algorithm, ["--env", env, *SMALL, "--seeds", 2, "--output", tmp_path / f"{name}.csv"], monkeypatch)
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize(("algorithm", "env"), [("dqn", "cliff-walking"), ("sac", "pendulum")])
+def test_killed_at_any_moment_and_resumed_gives_the_same_bytes(algorithm, env, tmp_path, monkeypatch):
+    dataset = make_dataset(tmp_path / "data", env)
+    arguments = ["--env", env, "--arm", "loro", "--dataset", dataset, "--tau", 2, "--pretrain-steps", 200, *SMALL]
+    arguments += ["--iterations", 24, "--seeds", 2, "--carry-over", 2]
+    run(algorithm, [*arguments, "--output", tmp_path / "whole.csv"], monkeypatch)
+    output = tmp_path / "killed.csv"
+    checkpoint = tmp_path / "killed.checkpoint.safetensors"
+    command = [sys.executable, "-m", f"algos.{algorithm}", *map(str, arguments), "--output", str(output)]
+    generator = random.Random(1)
+    kills = 0
+    for _ in range(4):
+        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        while process.poll() is None and (not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before):
+            time.sleep(0.005)
+        time.sleep(generator.random() * 0.4)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills >= 2, "the run was too short to be killed"
+    run(algorithm, [*arguments, "--output", output], monkeypatch)
+    assert output.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert not checkpoint.exists()
+
+
+class Recorder(gymnasium.Wrapper):
+    """Remembers every step as the environment itself made it."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        self.steps, self.last = [], None
+
+    def reset(self, **options):
+        self.last, info = self.env.reset(**options)
+        return self.last, info
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self.steps.append((self.last, action, reward, observation, terminated, truncated))
+        self.last = observation
+        return observation, reward, terminated, truncated, info
+
+
+@pytest.mark.parametrize("env_name", list(envs.ENVIRONMENTS))
+def test_buffer_holds_what_the_environment_did_and_no_reset(env_name):
+    algorithm = importlib.import_module(f"algos.{envs.get(env_name).learner}")
+    args = algorithm.resolve(
+        algorithm.Args(output=Path("x.csv"), env=env_name, seeds=2, iteration_steps=450, hidden_size=8, batch_size=500)
+    )
+    training_envs = [Recorder(envs.make(env_name)) for _ in range(2)]
+    agents = algorithm.Agents(args, training_envs[0], torch.device("cpu"))
+    algorithm.train_iteration(agents, training_envs, repeat=0, iteration=0)
+    assert len(agents.buffer) == 450
+    fields = {name: tensor[:, :450].numpy() for name, tensor in agents.buffer.fields.items()}
+    truncations = 0
+    for i, env in enumerate(training_envs):
+        for t, (observation, action, reward, next_observation, terminated, truncated) in enumerate(env.steps):
+            np.testing.assert_array_equal(fields["observations"][i, t], observation)
+            np.testing.assert_array_equal(fields["next_observations"][i, t], next_observation)
+            scale = agents.action_scale if env_name == "pendulum" else 1
+            np.testing.assert_allclose(fields["actions"][i, t] * scale, action, rtol=1e-6)
+            assert fields["rewards"][i, t] == np.float32(reward)
+            assert fields["terminations"][i, t] == terminated, "a truncation must not look like a termination"
+            truncations += truncated
+    if env_name in ("cliff-walking", "mountain-car", "pendulum", "represented-pong"):
+        assert truncations >= 2, "this environment should have been cut off"
+
+
+@pytest.mark.parametrize(("algorithm", "env"), [("dqn", "frozen-lake"), ("sac", "pendulum")])
+def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(algorithm, env, tmp_path):
+    command = [sys.executable, "-m", f"algos.{algorithm}", "--env", env, *SMALL, "--output", str(tmp_path / "run.csv")]
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))  # noqa: E731
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, preexec_fn=limit)
+    assert done.returncode == 1
+    assert done.stderr.strip().startswith("error: ") and len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def bad_inputs(tmp_path):
+    """Each case: algorithm, arguments, exit status, words that the sentence must hold."""
+    data = make_dataset(tmp_path / "data", "cartpole")
+    ok = ["--output", tmp_path / "run.csv"]
+    loro = [*ok, "--arm", "loro", "--dataset"]
+    return {
+        "unknown environment": ("dqn", [*ok, "--env", "chess"], 2, "chess"),
+        "environment of the other algorithm": ("dqn", [*ok, "--env", "pendulum"], 2, "algos.sac"),
+        "discrete environment for sac": ("sac", [*ok, "--env", "cartpole"], 2, "algos.dqn"),
+        "no dataset": ("dqn", [*ok, "--arm", "loro"], 2, "--dataset"),
+        "missing dataset": ("dqn", [*loro, tmp_path / "nowhere"], 2, "nowhere"),
+        "tau larger than the dataset": ("dqn", [*loro, data, "--tau", 4], 2, "holds only 3"),
+        "dataset of another environment": ("dqn", [*loro, data, "--env", "mountain-car", "--tau", 2], 2, "'cartpole'"),
+        "iterations not beyond tau": ("dqn", [*loro, data, "--tau", 3, "--iterations", 3], 2, "must exceed"),
+        "no seeds": ("dqn", [*ok, "--seeds", 0], 2, "--seeds"),
+        "output is no csv": ("dqn", ["--output", tmp_path / "run.txt"], 2, ".csv"),
+        "output folder is a file": ("dqn", ["--output", tmp_path / "data/meta.json/run.csv"], 1, "Cannot write"),
+        "double step elsewhere": ("dqn", [*ok, "--double-step", "True"], 2, "represented-pong"),
+    }
+
+
+def test_bad_input_is_one_sentence_with_its_exit_status(tmp_path, monkeypatch, capsys):
+    for name, (algorithm, arguments, status, words) in bad_inputs(tmp_path).items():
+        with pytest.raises(SystemExit) as exit_info:
+            run(algorithm, [*arguments, "--no-progress"], monkeypatch)
+        message = capsys.readouterr().err.strip()
+        assert exit_info.value.code == status, (name, message)
+        assert words in message and len(message.splitlines()) == 1, (name, message)
+        assert message.startswith("error: ") and "Traceback" not in message
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"], "nothing may be left behind"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+@pytest.mark.parametrize("algorithm", ["dqn", "sac"])
+def test_asking_for_a_gpu_where_there_is_none(algorithm, tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        run(algorithm, ["--output", tmp_path / "run.csv", "--device", "cuda"], monkeypatch)
+    assert exit_info.value.code == 2 and "no CUDA device" in capsys.readouterr().err
+
+
+def test_unknown_arm_is_refused_with_status_2(tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        run("dqn", ["--output", tmp_path / "run.csv", "--arm", "lora"], monkeypatch)
+    assert exit_info.value.code == 2 and "lora" in capsys.readouterr().err
+
+
+def test_checkpoint_of_other_arguments_or_damaged_is_refused(tmp_path, monkeypatch, capsys):
+    output = tmp_path / "run.csv"
+    algorithm = importlib.import_module("algos.dqn")
+    original = algorithm.evaluate
+
+    def interrupted(agents, eval_envs, repeat, iteration):
+        if iteration == 3:
+            raise KeyboardInterrupt
+        return original(agents, eval_envs, repeat, iteration)
+
+    monkeypatch.setattr(algorithm, "evaluate", interrupted)
+    arguments = ["--env", "cliff-walking", *SMALL, "--seeds", 1, "--output", output]
+    with pytest.raises(SystemExit):
+        run("dqn", arguments, monkeypatch)
+    checkpoint = tmp_path / "run.checkpoint.safetensors"
+    assert checkpoint.exists() and not output.exists()
+    monkeypatch.setattr(algorithm, "evaluate", original)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as exit_info:
+        run("dqn", [*arguments, "--gamma", 0.9], monkeypatch)
+    assert exit_info.value.code == 2 and "gamma was 0.99 and is 0.9 now" in capsys.readouterr().err
+    content = checkpoint.read_bytes()
+    checkpoint.write_bytes(content[: len(content) // 2])
+    with pytest.raises(SystemExit) as exit_info:
+        run("dqn", arguments, monkeypatch)
+    assert exit_info.value.code == 1 and "is damaged" in capsys.readouterr().err
+    checkpoint.write_bytes(content)
+    run("dqn", arguments, monkeypatch)
+    run("dqn", [*arguments[:-1], tmp_path / "whole.csv"], monkeypatch)
+    assert output.read_bytes() == (tmp_path / "whole.csv").read_bytes()
