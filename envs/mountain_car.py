@@ -6,7 +6,6 @@ import numpy as np
 
 from envs.base import Environment, direction
 
-
 VALLEY = -math.pi / 6
 """Position of the lowest point: the height is sin(3 x)."""
 
