@@ -54,11 +54,13 @@ def versions(*more: str) -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in (*VERSIONS_OF, *more)}
 
 
-def save_dataset(path: Path, env_name: str, episodes: list[Episode], meta: dict[str, Any]) -> None:
+def save_dataset(
+    path: Path, env_name: str, episodes: list[Episode], meta: dict[str, Any], files: dict[str, bytes] | None = None
+) -> None:
     """Write `episodes` as the dataset folder `path`, whole or not at all.
 
     `meta` describes where the episodes come from and is stored in `meta.json` together with the environment, counts,
-    versions and the SHA-256 of the data file.
+    versions and the SHA-256 of the data file. `files` are further files of the folder, by name.
     """
     environment = envs.get(env_name)
     env = envs.make(env_name)
@@ -91,6 +93,8 @@ def save_dataset(path: Path, env_name: str, episodes: list[Episode], meta: dict[
                     "algorithm_name": meta.get("policy", ""),
                 }
             )
+        for name, content in (files or {}).items():
+            (folder / name).write_bytes(content)
         description = {
             "environment": environment.name,
             "episodes": len(episodes),

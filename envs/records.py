@@ -61,6 +61,7 @@ class Run:
         self.table = np.full((args.carry_over, args.seeds, args.iterations, len(COLUMNS)), np.nan)
         self.finished_blocks = 0
         self.seconds_before, self.started = 0.0, time.monotonic()
+        self.git_commit = git_commit()  # now: the checkout may move on while this process runs
         self.loaded: dict[str, torch.Tensor] = {}
         self.writer = None
         if args.track is not None:
@@ -160,7 +161,7 @@ class Run:
             "arguments": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self.args).items()},
             "dataset_sha256": self.dataset_sha256,
             "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-            "git_commit": git_commit(),
+            "git_commit": self.git_commit,
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             "seconds": round(self.seconds, 1),
             "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
