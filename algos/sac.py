@@ -272,7 +272,7 @@ class Agents:
         """Take one Adam step on `loss` [S] with the weights of one name, and with no others."""
         weights = self.networks[name]
         for weight, gradient in zip(weights, torch.autograd.grad(loss.sum(), weights), strict=True):
-            weight.grad = gradient
+            weight.grad = gradient.contiguous()  # the fused Adam reads gradients in the order of the weights' memory
         self.optimizers[name].step()
 
     def step(self) -> None:
