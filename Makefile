@@ -1,0 +1,49 @@
+# Set-up and the everyday commands. `make quick` and `make test` do all the set-up that is needed.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: quick test lint figures reproduce bench clean
+.DEFAULT_GOAL := quick
+
+# The environment: made once, and again when the lock changes.
+.venv/installed: requirements.txt
+	@$(PYTHON) -c 'import sys, venv, ensurepip; assert sys.version_info >= (3, 11)' 2> /dev/null || \
+		{ echo "error: Python >= 3.11 with venv is needed (Debian, Ubuntu: apt install python3-venv), or set PYTHON=."; exit 1; } >&2
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+quick: .venv/installed  ## the whole chain, small: an LLM plays, agents train, a table and a figure come out
+	$(BIN)/snakemake --configfile config/quick.yaml
+	@echo
+	@cat rerun/quick/results/tables/main.md
+	@echo
+	@echo "Figures: rerun/quick/paper_figs/cartpole_main.png, frozen-lake_main.png"
+	@echo "Table:   rerun/quick/results/tables/main.md"
+	@echo "Runs:    rerun/quick/results/runs/, and the LLM's episodes with transcripts in rerun/quick/results/datasets/"
+
+test: .venv/installed  ## all tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+lint: .venv/installed  ## style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+figures: .venv/installed  ## paper_figs/ and results/tables/ from the shipped runs, in seconds
+	$(BIN)/snakemake figures
+
+reproduce: .venv/installed  ## the whole paper afresh, under rerun/
+	$(BIN)/snakemake
+
+# d3rlpy pins another gymnasium, so the peer of the benchmark lives in an environment of its own.
+.bench-venv/installed:
+	$(PYTHON) -m venv .bench-venv
+	.bench-venv/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 d3rlpy==2.8.1 gymnasium==1.0.0
+	@touch $@
+
+bench: .venv/installed .bench-venv/installed  ## training steps per second against d3rlpy, in one run
+	OMP_NUM_THREADS=1 $(BIN)/python -m analysis.bench --peer-python .bench-venv/bin/python --output results/tables/bench.csv
+
+clean:  ## remove what workflows made, not what is shipped
+	rm -rf rerun .snakemake

@@ -1,0 +1,65 @@
+"""Compare freshly trained runs with the shipped ones, run by run.
+
+    python -m analysis.compare --runs rerun/results/runs/paper/*/*.csv --output rerun/results/tables/comparison.md
+
+On the same kind of processor with the same versions the files agree byte for byte; elsewhere rounding sends single
+agents other ways, and the mean cumulative rewards and their spread are what can be compared.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import tyro
+
+from envs.errors import UsageError, run_command_line
+from envs.files import write_text
+
+
+@dataclass
+class Args:
+    """Compare runs of one tree with their namesakes in another."""
+
+    runs: tuple[Path, ...]
+    """the fresh runs, .../<protocol>/<env>/<arm>.csv"""
+    output: Path
+    """the Markdown table to write"""
+    shipped: Path = Path("results/runs")
+    """the tree of runs to compare with"""
+
+
+def cumulative_rewards(path: Path) -> pd.Series:
+    """Return the sum of `eval_return` of each (seed, repeat) of a run."""
+    return pd.read_csv(path).groupby(["seed", "repeat"]).eval_return.sum()
+
+
+def compare(run: Path, shipped: Path) -> str:
+    """Return one row of the table: run, shipped mean (sd), fresh mean (sd), verdict."""
+    name = "/".join(run.with_suffix("").parts[-3:])
+    fresh = cumulative_rewards(run)
+    here = f"{fresh.mean():.1f} ({fresh.std():.1f}, {len(fresh)})"
+    other = shipped / Path(*run.parts[-3:])
+    if not other.exists():
+        return f"| {name} | not shipped | {here} | |"
+    there = cumulative_rewards(other)
+    verdict = "identical" if run.read_bytes() == other.read_bytes() else "other numbers"
+    return f"| {name} | {there.mean():.1f} ({there.std():.1f}, {len(there)}) | {here} | {verdict} |"
+
+
+def main() -> None:
+    """Write the comparison."""
+    args = tyro.cli(Args)
+    missing = [str(run) for run in args.runs if not run.exists()]
+    if missing:
+        raise UsageError(f"No such run: {', '.join(missing)}.")
+    head = [
+        "Cumulative reward: mean (standard deviation, number of agents).",
+        "",
+        "| run | shipped | fresh | files |",
+        "|---|---|---|---|",
+    ]
+    write_text(args.output, "\n".join(head + [compare(run, args.shipped) for run in sorted(args.runs)]) + "\n")
+
+
+if __name__ == "__main__":
+    run_command_line(main)

@@ -1,0 +1,77 @@
+"""Move freshly trained runs into results/runs/, the shipped tree, after checking them. For maintainers.
+
+    python -m analysis.promote --tree rerun
+
+A run is refused when it does not hold what its name promises: its environment, protocol, arm and every seed and
+iteration; when its .json is missing; or when runs of one environment were made with different versions.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import tyro
+
+import envs
+from envs.errors import Failure, UsageError, run_command_line
+from envs.files import written_whole
+
+POLICIES = ("llm-policy", "random-policy")
+
+
+@dataclass
+class Args:
+    """Promote the runs of one tree."""
+
+    tree: Path = Path("rerun")
+    """the tree that holds results/runs/"""
+    to: Path = Path("results/runs")
+    """where shipped runs live"""
+
+
+def check(run: Path) -> dict:
+    """Return the .json of a run at <protocol>/<env>/<arm>.csv; raise Failure when the run is not what it should be."""
+    protocol, env, arm = run.parts[-3], run.parts[-2], run.stem.split("_")[0]
+    try:
+        description = json.loads(run.with_suffix(".json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise Failure(f"{run} has no .json beside it that says how it was made.") from error
+    arguments, table = description["arguments"], pd.read_csv(run)
+    if arguments["env"] != env:
+        raise Failure(f"{run} was made in {arguments['env']}.")
+    if arm in POLICIES:
+        return description
+    if arguments["protocol"] != protocol or arguments["arm"] != arm.removesuffix("-discard"):
+        raise Failure(f"{run} was made as {arguments['protocol']}/{arguments['arm']}.")
+    if arm == "loro-discard" and not arguments["discard_offline"]:
+        raise Failure(f"{run} kept its offline data.")
+    rows = arguments["seeds"] * arguments["carry_over"] * envs.get(env).iterations
+    if len(table) != rows or table.eval_return.isna().any() or table.duplicated(["seed", "repeat", "iteration"]).any():
+        raise Failure(f"{run} should have {rows} complete rows, all different, and has not.")
+    return description
+
+
+def main() -> None:
+    """Check all runs first, then copy them."""
+    args = tyro.cli(Args)
+    runs = sorted((args.tree / "results/runs").glob("*/*/*.csv"))
+    if not runs:
+        raise UsageError(f"There are no runs under {args.tree}/results/runs.")
+    versions: dict[str, tuple[str, str]] = {}
+    for run in runs:
+        made_with = json.dumps(check(run)["versions"].get("torch"))
+        first = versions.setdefault(run.parts[-2], (made_with, run.name))
+        if "null" not in (made_with, first[0]) and made_with != first[0]:
+            raise Failure(f"{run} was made with torch {made_with}, {first[1]} with {first[0]}.")
+    for run in runs:
+        for source in (run, run.with_suffix(".json")):
+            target = args.to / Path(*source.parts[-3:])
+            with written_whole(target) as temporary:
+                shutil.copyfile(source, temporary)
+    print(f"{len(runs)} runs are in {args.to}.")
+
+
+if __name__ == "__main__":
+    run_command_line(main)
