@@ -58,10 +58,20 @@ def fresh_runs(wildcards):
 
 
 def shipped_runs(wildcards):
-    """List the shipped runs that a figure or table is drawn from: those that are there."""
+    """List the shipped runs that a figure or table is drawn from: those that are there, and the published curves."""
     env = wildcards.get("env", "all")
     runs = [run for e in (ENVIRONMENTS if env == "all" else [env]) for run in main_runs("", e)]
-    return [run for run in runs if Path(run).exists()]
+    return [run for run in runs if Path(run).exists()] + published_runs(wildcards)
+
+
+def published_runs(wildcards):
+    """List the authors' own curves of the arms that a figure or table shows; they are shipped."""
+    env = wildcards.get("env", "all")
+    names = [arm_file(arm) for arm in config["arms"]["paper"]]
+    paths = [
+        f"results/runs/published/{e}/{name}.csv" for e in (ENVIRONMENTS if env == "all" else [env]) for name in names
+    ]
+    return [path for path in paths if Path(path).exists()]
 
 
 wildcard_constraints:
@@ -244,6 +254,7 @@ rule fresh_main_figure:
         "Drawing {output.pdf}"
     input:
         fresh_runs,
+        published_runs,
     output:
         pdf=TREE + "/paper_figs/{env}_main.pdf",
         png=TREE + "/paper_figs/{env}_main.png",
@@ -264,6 +275,7 @@ rule fresh_main_table:
         "Writing {output.md}"
     input:
         fresh_runs,
+        published_runs,
     output:
         csv=TREE + "/results/tables/main.csv",
         md=TREE + "/results/tables/main.md",

@@ -1,0 +1,60 @@
+"""Turn a dataset's episodes into a run: the arms that do not learn (llm-policy, random-policy).
+
+    python -m analysis.policy_run --env cartpole --dataset DIR --output .../paper/cartpole/llm-policy_qwen-7b.csv
+
+One row per episode: `iteration` is its number, `eval_return` its return. An imported episode whose first step
+was lost counts with the return that the authors stored.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tyro
+
+from analysis.runs import COLUMNS
+from envs.datasets import load_dataset, read_meta
+from envs.errors import run_command_line
+from envs.files import write_text
+
+
+@dataclass
+class Args:
+    """Make a run of a dataset."""
+
+    env: str
+    """the environment (see envs/)"""
+    dataset: Path
+    """the dataset folder"""
+    output: Path
+    """the CSV to write; a .json goes beside it"""
+
+
+def main() -> None:
+    """Write one policy run."""
+    args = tyro.cli(Args)
+    episodes, meta = load_dataset(args.dataset, args.env), read_meta(args.dataset)
+    returns = meta.get("returns_as_stored") or [episode.total_reward for episode in episodes]
+    lengths = [len(episode) for episode in episodes]
+    table = pd.DataFrame(index=range(len(episodes)), columns=COLUMNS)
+    table[["seed", "repeat"]] = 0
+    table["iteration"] = table.index
+    table["env_steps"] = np.cumsum(lengths)
+    table["train_return"] = table["eval_return"] = [f"{value:.9g}" for value in returns]
+    table["eval_length"] = lengths
+    description = {
+        "algorithm": "none: the recorded policy",
+        "arguments": {"env": args.env, "dataset": str(args.dataset)},
+        "dataset_sha256": meta["sha256"],
+        "device": "cpu",
+        "policy": {key: meta.get(key) for key in ("policy", "model", "source", "pairing")},
+        "versions": meta["versions"],
+    }
+    write_text(args.output.with_suffix(".json"), json.dumps(description, indent=2, sort_keys=True) + "\n")
+    write_text(args.output, table.to_csv(index=False))
+
+
+if __name__ == "__main__":
+    run_command_line(main)
