@@ -34,7 +34,8 @@ ENVIRONMENTS = config["environments"]
 MAIN_LLM, TAU, PRETRAIN_STEPS = (config["main"][key] for key in ("llm", "tau", "pretrain_steps"))
 RELEASED_LLMS = [name for name, llm in config["llms"].items() if llm["source"] == "released"]
 COLLECTED_LLMS = [name for name, llm in config["llms"].items() if llm["source"] == "collect"]
-FIGURE_NAMES = [*ENVIRONMENTS, "all"]
+DRAWN_ARMS = ("online", "loro")
+MAIN_FIGURES = ["main", *(f"{env}_main" for env in ENVIRONMENTS)]
 
 
 def arm_file(arm):
@@ -44,46 +45,53 @@ def arm_file(arm):
     return arm if arm == "online" else f"{arm}{llm}_tau{TAU}{steps}"
 
 
-def main_runs(prefix, env):
-    """List the runs behind an environment's main figure and table rows, under `prefix`."""
-    trained = [(protocol, arm_file(arm)) for protocol, arms in config["arms"].items() for arm in arms]
+def environments_of(wildcards):
+    """List the environments that a figure or table shows: the one in its name, else all."""
+    env = wildcards.get("figure", "main").removesuffix("main").removesuffix("_")
+    return [env] if env else ENVIRONMENTS
+
+
+def main_runs(prefix, env, wildcards):
+    """List an environment's runs under `prefix`: those that the main figure draws, or all that the table lists."""
+    trained = [
+        (protocol, arm_file(arm))
+        for protocol, arms in config["arms"].items()
+        for arm in arms
+        if arm in DRAWN_ARMS or "figure" not in wildcards.keys()
+    ]
     policies = [("paper", f"llm-policy_{MAIN_LLM}"), ("paper", "random-policy")]
     return [f"{prefix}results/runs/{protocol}/{env}/{run}.csv" for protocol, run in trained + policies]
 
 
 def fresh_runs(wildcards):
     """List the freshly made runs that a figure or table needs."""
-    env = wildcards.get("env", "all")
-    return [run for e in (ENVIRONMENTS if env == "all" else [env]) for run in main_runs(f"{TREE}/", e)]
+    return [run for env in environments_of(wildcards) for run in main_runs(f"{TREE}/", env, wildcards)]
 
 
 def shipped_runs(wildcards):
     """List the shipped runs that a figure or table is drawn from: those that are there, and the published curves."""
-    env = wildcards.get("env", "all")
-    runs = [run for e in (ENVIRONMENTS if env == "all" else [env]) for run in main_runs("", e)]
+    runs = [run for env in environments_of(wildcards) for run in main_runs("", env, wildcards)]
     return [run for run in runs if Path(run).exists()] + published_runs(wildcards)
 
 
 def published_runs(wildcards):
     """List the authors' own curves of the arms that a figure or table shows; they are shipped."""
-    env = wildcards.get("env", "all")
-    names = [arm_file(arm) for arm in config["arms"]["paper"]]
-    paths = [
-        f"results/runs/published/{e}/{name}.csv" for e in (ENVIRONMENTS if env == "all" else [env]) for name in names
-    ]
+    arms = DRAWN_ARMS if "figure" in wildcards.keys() else config["arms"]["paper"]
+    names = [arm_file(arm) for arm in arms]
+    paths = [f"results/runs/published/{env}/{name}.csv" for env in environments_of(wildcards) for name in names]
     return [path for path in paths if Path(path).exists()]
 
 
 wildcard_constraints:
-    env="|".join(FIGURE_NAMES),
+    env="|".join(ENVIRONMENTS),
     protocol="paper|released",
+    figure="|".join(MAIN_FIGURES),
 
 
 rule all:
     default_target: True
     input:
-        expand(f"{TREE}/paper_figs/{{env}}_main.pdf", env=ENVIRONMENTS),
-        f"{TREE}/paper_figs/all_main.pdf",
+        expand(f"{TREE}/paper_figs/{{figure}}.pdf", figure=MAIN_FIGURES),
         f"{TREE}/results/tables/main.md",
         f"{TREE}/results/tables/comparison.md",
 
@@ -256,18 +264,20 @@ rule fresh_main_figure:
         fresh_runs,
         published_runs,
     output:
-        pdf=TREE + "/paper_figs/{env}_main.pdf",
-        png=TREE + "/paper_figs/{env}_main.png",
+        pdf=TREE + "/paper_figs/{figure}.pdf",
+        png=TREE + "/paper_figs/{figure}.png",
+    params:
+        env=lambda wildcards: environments_of(wildcards)[0] if wildcards.figure != "main" else "all",
     shell:
-        "{PYTHON} -m analysis.main_figure --env {wildcards.env} --runs {input} --output {output.pdf}"
+        "{PYTHON} -m analysis.main_figure --env {params.env} --runs {input} --output {output.pdf}"
 
 
 use rule fresh_main_figure as main_figure with:
     input:
         shipped_runs,
     output:
-        pdf="paper_figs/{env}_main.pdf",
-        png="paper_figs/{env}_main.png",
+        pdf="paper_figs/{figure}.pdf",
+        png="paper_figs/{figure}.png",
 
 
 rule fresh_main_table:
@@ -308,5 +318,5 @@ rule figures:
     message:
         "Figures and tables of the shipped runs"
     input:
-        expand("paper_figs/{env}_main.pdf", env=FIGURE_NAMES),
+        expand("paper_figs/{figure}.pdf", figure=MAIN_FIGURES),
         "results/tables/main.md",

@@ -74,8 +74,8 @@ def draw_panel(axes: Axes, env: str, runs: list[Run]) -> None:
             axes.fill_between(iterations, low, high, color=style["color"], alpha=0.18, lw=0, zorder=0)
             drawn.append((mean, run.tau))
     if drawn:
-        # The first evaluations can be a hundred times worse than all that follow: they would flatten the panel.
-        values = np.concatenate([mean for mean, _ in drawn])
+        # The first evaluations can be a hundred times worse than all that follow, and would flatten the panel.
+        values = np.concatenate([mean[tau or 0 :] for mean, tau in drawn])
         low, high = np.quantile(values, [0.03, 1])
         margin = 0.06 * (high - low) or 1
         axes.set_ylim(low - margin, high + margin)
@@ -139,8 +139,10 @@ def draw(env: str, runs: list[Run]) -> plt.Figure:
         draw_panel(axes, name, [run for run in runs if run.env == name])
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
-    figure.supxlabel("iteration (200 training steps, then one evaluation)", fontsize=7)
-    figure.supylabel("return of the greedy policy", fontsize=7)
+    for axes in grid[-1] if columns == 1 else grid.flat[max(0, len(panels) - columns) : len(panels)]:
+        axes.set_xlabel("iteration (200 training steps)")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("return of the greedy policy")
     entries = legend_entries([run for run in runs if run.env in panels])
     figure.legend(handles=entries, loc="outside lower center", ncols=2 if columns == 1 else 4, fontsize=6)
     return figure
