@@ -29,6 +29,7 @@ if mistake:
     raise WorkflowError(f"Configuration at {mistake.json_path}: {mistake.message}. See config/schema.json.")
 
 PYTHON = sys.executable
+EMBEDDED_LLM = "models/smollm2-135m-instruct"
 TREE = config["tree"]
 ENVIRONMENTS = config["environments"]
 MAIN_LLM, TAU, PRETRAIN_STEPS = (config["main"][key] for key in ("llm", "tau", "pretrain_steps"))
@@ -103,18 +104,19 @@ rule embedded_llm:
     message:
         "Fetching SmolLM2-135M-Instruct (92 MB)"
     output:
-        "models/smollm2-135m-instruct/model.safetensors",
+        gguf=ensure(f"{EMBEDDED_LLM}.gguf", sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"),
+        weights=f"{EMBEDDED_LLM}/model.safetensors",
     log:
-        "models/smollm2-135m-instruct.log",
+        f"{EMBEDDED_LLM}.log",
     retries: 2
     shell:
-        "{PYTHON} -m algos.fetch_llm --output models/smollm2-135m-instruct > {log} 2>&1"
+        "{PYTHON} -m algos.fetch_llm --output {output.gguf} > {log} 2>&1"
 
 
 def model_files(wildcards):
     """The embedded LLM has to be fetched; any other model is a folder or a hub id that transformers resolves."""
-    embedded = config["llms"][wildcards.llm]["model"] == "models/smollm2-135m-instruct"
-    return rules.embedded_llm.output if embedded else []
+    embedded = config["llms"][wildcards.llm]["model"] == EMBEDDED_LLM
+    return rules.embedded_llm.output.weights if embedded else []
 
 
 rule collect:

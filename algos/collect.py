@@ -107,8 +107,8 @@ class LLM:
 
         if not args.progress:
             transformers.utils.logging.disable_progress_bar()
-        folder = Path(args.model)  # a path where the folder above it exists; else a Hugging Face id
-        local = args.model == DEFAULT_MODEL or folder.is_dir() or ("/" in args.model and folder.parent.is_dir())
+        folder = Path(args.model)  # a path, or else a Hugging Face id
+        local = args.model.startswith((".", "/", "models/")) or folder.is_dir()
         if local and not folder.is_dir():
             fetch = " run python -m algos.fetch_llm first, or" if args.model == DEFAULT_MODEL else ""
             raise UsageError(f"There is no model folder {args.model}:{fetch} give another --model.")
@@ -356,7 +356,8 @@ def check(args: Args) -> None:
         raise UsageError("--device cuda: PyTorch finds no GPU here; use --device cpu or auto.")
     if args.horizon == 0 and endless:
         raise UsageError(f"--horizon 0: an episode of '{args.env}' never ends by itself; give a number of steps.")
-    if args.output.exists() and not (args.output / "meta.json").is_file():
+    empty = args.output.is_dir() and not any(args.output.iterdir())  # as a workflow leaves it before the job
+    if args.output.exists() and not empty and not (args.output / "meta.json").is_file():
         raise UsageError(f"--output {args.output} exists and is no dataset: give another folder.")
     args.output.parent.mkdir(parents=True, exist_ok=True)
     if args.temperature is None:
@@ -387,11 +388,9 @@ def main() -> None:
         }
         files["prompt.yaml"] = path.read_bytes()
     players, rows = play(args, policy)
-    meta |= {
-        "environment_seeds": [player.seed for player in players],
-        "horizon": envs.get(args.env).horizon if args.horizon is None else args.horizon,
-        "invalid_answers": sum(row["parsed"].startswith("invalid") for row in rows),
-    }
+    meta["horizon"] = envs.get(args.env).horizon if args.horizon is None else args.horizon
+    meta["environment_seeds"] = [player.seed for player in players]
+    meta["invalid_answers"] = sum(row["parsed"].startswith("invalid") for row in rows)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     files["transcripts.jsonl.gz"] = gzip.compress(lines.encode(), mtime=0)  # no time, so that bytes repeat
     save_dataset(args.output, args.env, [player.episode() for player in players], meta, files)
