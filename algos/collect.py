@@ -131,8 +131,8 @@ class LLM:
 
     def user_text(self, words: dict[str, str]) -> str:
         """Return the user's message. What never changes comes first, so that it is read once for all prompts."""
-        ask = f"{self.prompt.question} {self.prompt.reply[self.args.decide]}"
-        return f"{ask}\n{self.prompt.observation.format(**words)}"
+        prompt = self.prompt
+        return f"{prompt.question} {prompt.reply[self.args.decide]}\n{prompt.observation.format(**words)}"
 
     def render(self, user_text: str) -> str:
         """Return the whole prompt, in the model's own chat format if it has one."""
@@ -232,8 +232,8 @@ class LLM:
             return {**known, "revision": getattr(self.model.config, "_commit_hash", None) or self.args.revision}
         for file in folder.glob("provenance.json"):
             known |= json.loads(file.read_text(encoding="utf-8"))
-        files = [*sorted(folder.glob("*.safetensors")), folder / "config.json", folder / "tokenizer.json"]
-        return {**known, "sha256": {file.name: sha256(file) for file in files if file.is_file()}}
+        files = [*sorted(folder.glob("*.safetensors")), *folder.glob("config.json"), *folder.glob("tokenizer.json")]
+        return {**known, "sha256": {file.name: sha256(file) for file in files}}
 
 
 @dataclass
@@ -331,8 +331,7 @@ def act(args: Args, prompt: Prompt, player: Player, user: str, text: str, decisi
 
 def play(args: Args, policy: Policy) -> tuple[list[Player], list[Row]]:
     """Play all episodes in lock-step; return them and the transcript's rows, ordered by episode and step."""
-    players = [start(args, index) for index in range(args.episodes)]
-    rows: list[Row] = []
+    players, rows = [start(args, index) for index in range(args.episodes)], []
     with tqdm(total=args.episodes, unit="episode", disable=not args.progress, desc=args.env) as bar:
         while playing := [index for index, player in enumerate(players) if player.playing]:
             decided = policy([players[index] for index in playing])

@@ -56,7 +56,9 @@ THOUGHTS = re.compile(r".*</think>", re.DOTALL)
 """What a reasoning model writes before its answer."""
 MARKER = re.compile(r"\b(?:answer|action)\b[\s*_]*(?::|\bis\b)", re.IGNORECASE)
 """ "Answer:", "**Action**:", "the best action is": what follows is the answer."""
-NEGATION = re.compile(r"(?:\bnot|n['’]t|\bnever|\bavoid|\binstead of|\brather than)(?:\s+\w+){0,2}\s+$", re.IGNORECASE)
+NEGATION = re.compile(
+    r"(?:\bnot|n['’]t|\bnever|\bavoid|\binstead of|\brather than)(?:\s+(?!but\b)\w+){0,2}\s+$", re.IGNORECASE
+)
 """Up to two words ("go to the" is one too many) may stand between the negation and the action that it denies."""
 
 
