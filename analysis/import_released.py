@@ -59,8 +59,10 @@ class Record:
 HARMLESS = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): multiarray._reconstruct,
+    ("numpy.core.multiarray", "_reconstruct"): multiarray._reconstruct,  # the name before numpy 2
+    ("numpy._core.multiarray", "_reconstruct"): multiarray._reconstruct,
     ("numpy.core.multiarray", "scalar"): multiarray.scalar,
+    ("numpy._core.multiarray", "scalar"): multiarray.scalar,
     ("d3rlpy.constants", "ActionSpace"): Record,
     ("d3rlpy.dataset.buffers", "InfiniteBuffer"): Record,
     ("d3rlpy.dataset.compat", "MDPDataset"): Record,
