@@ -1,0 +1,124 @@
+"""The workflow on a clone: which jobs a target needs, whatever the modification times, and one small run for real."""
+
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+SNAKEMAKE = [sys.executable, "-m", "snakemake"]
+
+
+def snakemake(folder, *arguments):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run([*SNAKEMAKE, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def jobs(folder, *arguments):
+    """Return {rule: count} of a dry run."""
+    done = snakemake(folder, "--dry-run", *arguments)
+    assert done.returncode == 0, done.stderr
+    output = done.stdout + done.stderr
+    table = output.split("Job stats:")[1].split("total")[0]
+    return {name: int(count) for name, count in re.findall(r"^([a-z_]+)\s+(\d+)$", table, re.MULTILINE)}
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A copy of what is under version control, with modification times in random order, as a checkout leaves them."""
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.split(b"\0")
+    paths = [Path(name.decode()) for name in names if name and (ROOT / name.decode()).exists()]
+    generator = random.Random(7)
+    for path in paths:
+        target = tmp_path / "clone" / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / path, target)
+        moment = 1_700_000_000 + generator.randrange(1_000_000)
+        os.utime(target, (moment, moment))
+    return tmp_path / "clone"
+
+
+def scramble(folder, seed):
+    generator = random.Random(seed)
+    for path in folder.rglob("*"):
+        if path.is_file() and ".snakemake" not in path.parts:
+            moment = 1_700_000_000 + generator.randrange(1_000_000)
+            os.utime(path, (moment, moment))
+
+
+def test_a_shipped_figure_is_one_job_whatever_the_modification_times(clone):
+    for seed in range(3):
+        scramble(clone, seed)
+        assert jobs(clone, "paper_figs/cartpole_main.pdf") == {"main_figure": 1}
+    shipped = {path: path.read_bytes() for path in (clone / "results/runs").rglob("*.csv")}
+    done = snakemake(clone, "paper_figs/cartpole_main.pdf")
+    assert done.returncode == 0, done.stderr
+    assert (clone / "paper_figs/cartpole_main.pdf").read_bytes().startswith(b"%PDF")
+    assert (clone / "paper_figs/cartpole_main.png").read_bytes().startswith(b"\x89PNG")
+    assert not (clone / "rerun").exists(), "nothing may be trained"
+    assert all(path.read_bytes() == content for path, content in shipped.items())
+    scramble(clone, 9)
+    assert jobs(clone, "paper_figs/cartpole_main.pdf") == {"main_figure": 1}
+
+
+def test_a_fresh_figure_trains_what_it_needs_and_only_that(clone):
+    needed = jobs(clone, "rerun/paper_figs/cartpole_main.pdf")
+    assert needed.pop("train") == 3, "online, LORO, and LORO under the released protocol"
+    assert needed == {
+        "import_released": 1,
+        "llm_policy": 1,
+        "random_episodes": 1,
+        "random_policy": 1,
+        "fresh_main_figure": 1,
+    }
+
+
+def test_plain_snakemake_makes_everything_under_rerun(clone):
+    everything = jobs(clone)
+    assert everything["train"] == 6 * 5, "four arms and the released one, in six environments"
+    assert everything["fresh_main_figure"] == 7 and everything["comparison"] == 1
+    assert "main_figure" not in everything and "main_table" not in everything
+    outputs = re.findall(r"--output (\S+)", snakemake(clone, "--dry-run", "--printshellcmds").stdout)
+    assert outputs and all(path.startswith(("rerun/", "models/")) for path in outputs)
+
+
+def test_an_unknown_key_in_the_configuration_is_named(clone):
+    config = yaml.safe_load((clone / "config/quick.yaml").read_text())
+    config["sedes"] = 3
+    (clone / "config/bad.yaml").write_text(yaml.safe_dump(config))
+    done = snakemake(clone, "--configfile", "config/bad.yaml", "--dry-run")
+    output = done.stdout + done.stderr
+    assert done.returncode == 1 and "'sedes' was unexpected" in output and "Traceback" not in output
+    assert not (clone / "rerun").exists()
+
+
+def test_the_whole_chain_runs_for_real(clone):
+    """Tiny, and with a random player in the LLM's place, so that no model is needed."""
+    config = yaml.safe_load((clone / "config/quick.yaml").read_text())
+    config |= {
+        "tree": "rerun/tiny",
+        "environments": ["frozen-lake"],
+        "llms": {"chance": {"source": "collect", "model": "random"}},
+        "main": {"llm": "chance", "tau": 2, "pretrain_steps": 200},
+        "seeds": {"paper": {"frozen-lake": 2}},
+        "episodes": {"collected": 3, "random": 3},
+        "iterations": 5,
+    }
+    (clone / "config/tiny.yaml").write_text(yaml.safe_dump(config))
+    done = snakemake(clone, "--configfile", "config/tiny.yaml", "--cores", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    tree = clone / "rerun/tiny"
+    made = {path.relative_to(tree / "results/runs").as_posix() for path in (tree / "results/runs").rglob("*.csv")}
+    arms = ("online", "loro_chance_tau2_n200", "mix_chance_tau2", "llm-policy_chance", "random-policy")
+    assert made == {f"paper/frozen-lake/{arm}.csv" for arm in arms}
+    rows = (tree / "results/runs/paper/frozen-lake/loro_chance_tau2_n200.csv").read_text().splitlines()
+    assert len(rows) == 1 + 2 * 5
+    assert (tree / "paper_figs/main.png").exists() and (tree / "results/tables/main.md").exists()
+    again = snakemake(clone, "--configfile", "config/tiny.yaml", "--cores", "2")
+    assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
