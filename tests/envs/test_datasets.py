@@ -1,0 +1,108 @@
+"""Datasets: what is written comes back, damage is noticed, and the defects are what they are said to be."""
+
+import json
+
+import h5py
+import minari
+import numpy as np
+import pytest
+
+from envs.datasets import DATA_FILE, Episode, load_dataset, save_dataset, transitions
+from envs.errors import Failure, UsageError
+from envs.files import sha256
+
+
+def episode(length=4, cut_off=False, first=0):
+    ends = np.zeros(length, dtype=bool)
+    cuts = np.zeros(length, dtype=bool)
+    (cuts if cut_off else ends)[-1] = True
+    return Episode(np.arange(first, first + length + 1), np.arange(length) % 4, np.arange(length) * 1.0, ends, cuts)
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    save_dataset(tmp_path / "d", "frozen-lake", [episode(), episode(3, cut_off=True, first=5)], {"policy": "me"})
+    return tmp_path / "d"
+
+
+def test_what_is_written_comes_back_and_minari_reads_it_too(dataset):
+    loaded = load_dataset(dataset, "frozen-lake")
+    for written, read in zip([episode(), episode(3, cut_off=True, first=5)], loaded, strict=True):
+        for name in ("observations", "actions", "rewards", "terminations", "truncations"):
+            np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
+    meta = json.loads((dataset / "meta.json").read_text())
+    assert (meta["episodes"], meta["transitions"], meta["policy"]) == (2, 7, "me")
+    theirs = list(minari.MinariDataset(dataset / "data").iterate_episodes())
+    assert [len(e.observations) for e in theirs] == [5, 4]
+
+
+def test_the_same_episodes_give_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        save_dataset(tmp_path / name, "frozen-lake", [episode(), episode(9, cut_off=True)], {})
+    assert (tmp_path / "a" / DATA_FILE).read_bytes() == (tmp_path / "b" / DATA_FILE).read_bytes()
+
+
+def test_damage_is_noticed(dataset):
+    content = (dataset / DATA_FILE).read_bytes()
+    changed = bytearray(content)
+    changed[len(changed) // 2] ^= 1
+    for damaged in (content[:-100], bytes(changed), b""):
+        (dataset / DATA_FILE).write_bytes(damaged)
+        with pytest.raises(Failure, match="truncated or was changed"):
+            load_dataset(dataset, "frozen-lake")
+    (dataset / DATA_FILE).unlink()
+    with pytest.raises(Failure, match="missing"):
+        load_dataset(dataset, "frozen-lake")
+    (dataset / "meta.json").write_text("{")
+    with pytest.raises(Failure, match=r"meta\.json is not valid JSON"):
+        load_dataset(dataset, "frozen-lake")
+
+
+def test_numbers_that_are_not_finite_and_wrong_shapes_are_refused(tmp_path):
+    bad = Episode(
+        np.array([[0, 0, 0, 0], [0, np.nan, 0, 0]], dtype=np.float32),
+        np.array([1]),
+        np.array([1.0]),
+        np.array([True]),
+        np.array([False]),
+    )
+    save_dataset(tmp_path / "nan", "cartpole", [bad], {})
+    with pytest.raises(Failure, match="not finite"):
+        load_dataset(tmp_path / "nan", "cartpole")
+    save_dataset(tmp_path / "short", "frozen-lake", [episode()], {})
+    with h5py.File(tmp_path / "short" / DATA_FILE, "a") as file:
+        del file["episode_0/observations"]
+        file["episode_0/observations"] = np.arange(4)
+    meta = json.loads((tmp_path / "short/meta.json").read_text())
+    meta["sha256"] = sha256(tmp_path / "short" / DATA_FILE)
+    (tmp_path / "short/meta.json").write_text(json.dumps(meta))
+    with pytest.raises(Failure, match="shapes"):
+        load_dataset(tmp_path / "short", "frozen-lake")
+
+
+def test_another_environment_or_no_dataset_is_a_usage_error(dataset, tmp_path):
+    with pytest.raises(UsageError, match="'frozen-lake', not 'cliff-walking'"):
+        load_dataset(dataset, "cliff-walking")
+    with pytest.raises(UsageError, match="collect or import"):
+        load_dataset(tmp_path / "nowhere", "frozen-lake")
+
+
+def plain(steps):
+    return [(int(s), int(a), float(r), int(s2), bool(end)) for s, a, r, s2, end in steps]
+
+
+def test_transitions_are_the_recorded_steps():
+    assert plain(transitions([episode(3)])) == [(0, 0, 0, 1, False), (1, 1, 1, 2, False), (2, 2, 2, 3, True)]
+    assert plain(transitions([episode(3, cut_off=True)]))[-1] == (2, 2, 2, 3, False), "a cut-off is bootstrapped"
+
+
+def test_shifted_transitions_are_one_observation_late():
+    assert plain(transitions([episode(3)], shifted=True))[:2] == [(1, 0, 0, 2, False), (2, 1, 1, 3, False)]
+    assert plain(transitions([episode(3)], shifted=True))[2][:3] == (3, 2, 2)
+    assert plain(transitions([episode(3)], shifted=True))[2][4] is True
+    cut = [episode(3, cut_off=True)]
+    assert len(transitions(cut, shifted=True)) == 2, "the successor of the last observation is not known"
+    as_released = plain(transitions(cut, shifted=True, cutoff_as_terminal=True))
+    assert [step[4] for step in as_released] == [False, False, True]
+    assert plain(transitions(cut, cutoff_as_terminal=True))[-1][4] is True
+    assert not cut[0].terminations.any(), "the episode itself stays as it was"
