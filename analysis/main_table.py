@@ -2,12 +2,14 @@
 
     python -m analysis.main_table --runs results/runs/*/*/*.csv --output results/tables/main.csv
 
-The CSV is tidy, a row a (protocol, env, arm); the .md beside it is for reading. The cumulative reward is the paper's:
-the sum over the plotted iterations of the evaluation's return, the LLM's mean return standing for the warm-up.
+The CSV is tidy, a row a (env, arm and its setting, protocol); the .md beside it is for reading. The cumulative reward
+is the paper's: the sum over the plotted iterations of the evaluation's return, the LLM's mean return standing for the
+warm-up. A policy that does not learn earns its mean return in each iteration.
 """
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ import pandas as pd
 import tyro
 
 import envs
-from analysis.runs import POLICIES, Run, read_run
+from analysis.runs import POLICIES, PROTOCOLS, Run, common_iterations, read_run
 from analysis.statistics import (
     bootstrap_interval,
     difference_interval,
@@ -33,7 +35,15 @@ ARMS = {
     "llm-policy": "the LLM as the policy",
     "random-policy": "random policy",
 }
-PROTOCOLS = ("published", "released", "paper")
+INTRODUCTION = """\
+# Main figure in numbers
+
+Cumulative reward: the sum over the plotted iterations of the evaluation's return. Mean [95% bootstrap interval over
+seeds] (number of seeds). Where one network is handed from repeat to repeat, `chains x repeats` are counted and the
+interval is over chains, for the repeats are not independent: only the first starts from a freshly pretrained network.
+Published: the authors' five repeats; their LORO is one such chain. Policies that do not learn: mean return times
+iterations.
+"""
 
 
 @dataclass
@@ -46,117 +56,187 @@ class Args:
     """the CSV to write; the .md goes beside it"""
 
 
-def row_of(run: Run, iterations: int) -> dict[str, object]:
-    """Return the tidy row of one run; a policy that does not learn earns its mean return in each iteration."""
-    repeats = int(run.table.repeat.nunique())
-    values = run.cumulative_rewards()
+def row_of(run: Run, online: Run | None, iterations: int) -> dict[str, object]:
+    """Return the tidy row of one run over `iterations`, and how it compares with `online`, if that is given."""
+    values = run.curves()[:, :iterations].sum(axis=1)
+    first = run.first_repeats()[:, :iterations].sum(axis=1)
     if run.arm in POLICIES:
-        values = np.array([run.mean_return() * iterations])
+        values = first = np.array([run.mean_return() * iterations])
     low, high = bootstrap_interval(values)
-    return {
+    iqm_low, iqm_high = bootstrap_interval(values, interquartile_mean)
+    row = {
         "env": run.env,
         "arm": run.arm,
         "llm": run.llm,
         "tau": run.tau,
         "pretrain_steps": run.pretrain_steps,
         "protocol": run.protocol,
-        "iterations": iterations,
+        "iterations": iterations if run.arm in POLICIES else min(iterations, run.iterations),
         "seeds": len(values),
-        "repeats": repeats,
+        "repeats": int(run.table.repeat.nunique()),
+        "episodes": run.iterations if run.arm in POLICIES else None,
+        "longest_episode": run.table.eval_length.max() if run.arm in POLICIES else None,
         "mean": float(np.mean(values)),
         "low": float(low),
         "high": float(high),
-        "iqm": interquartile_mean(values),
-        "first_repeat": float(run.table[run.table.repeat == 0].groupby("seed").eval_return.sum().mean()),
+        "iqm": float(interquartile_mean(values)),
+        "iqm_low": float(iqm_low),
+        "iqm_high": float(iqm_high),
+        "first_repeat": float(np.mean(first)),
     }
+    if online is None:
+        return row | dict.fromkeys(("difference", "difference_low", "difference_high", "improvement"))
+    baseline = online.curves()[:, :iterations].sum(axis=1)
+    difference_low, difference_high = difference_interval(values, baseline)
+    return row | {
+        "difference": float(np.mean(values) - np.mean(baseline)),
+        "difference_low": difference_low,
+        "difference_high": difference_high,
+        "improvement": probability_of_improvement(values, baseline),
+    }
+
+
+def tidy(runs: list[Run]) -> list[dict[str, object]]:
+    """Return the rows of the table, in the order of environments, arms, settings and protocols."""
+    order = {name: index for index, name in enumerate([*envs.ENVIRONMENTS, *ARMS, *PROTOCOLS])}
+    runs = sorted(runs, key=lambda r: (order[r.env], order.get(r.arm, 99), r.arm, r.details, order[r.protocol]))
+    for previous, run in pairwise(runs):
+        names = [(r.env, r.arm, r.details, r.protocol) for r in (previous, run)]
+        if names[0] == names[1]:
+            raise UsageError(f"{previous.path} and {run.path} are the same run twice: give one.")
+    rows = []
+    for run in runs:
+        online = next((r for r in runs if (r.env, r.protocol, r.arm) == (run.env, run.protocol, "online")), None)
+        # the published arms are five repeats of one seed: their spread is no sample to compare
+        compared = run.arm not in ("online", *POLICIES) and run.protocol != "published"
+        rows.append(row_of(run, online if compared else None, common_iterations(runs, run.env)))
+    return rows
 
 
 def number(value: float) -> str:
     """Format a cumulative reward for reading."""
-    return f"{value:,.0f}".replace("-", "−") if math.isfinite(value) else ""
+    return f"{value:,.{0 if abs(value) >= 100 else 1}f}".replace("-", "−") if math.isfinite(value) else ""
 
 
-def cell(row: pd.Series | None) -> str:
+def interval(low: float, high: float) -> str:
+    """Format an interval, or nothing where there is none."""
+    return f" [{number(low)}, {number(high)}]" if math.isfinite(low) else ""
+
+
+def cell(row: dict | None) -> str:
     """Format one row of the tidy table as a cell: mean, interval, and how many runs are behind it."""
     if row is None:
         return ""
-    interval = f" [{number(row.low)}, {number(row.high)}]" if math.isfinite(row.low) else ""
-    if row.arm in POLICIES:
-        return number(row["mean"])
-    chains = f"{row.seeds} x {row.repeats}" if row.repeats > 1 and row.protocol == "released" else str(row.seeds)
-    count = f"n={row.repeats}" if row.protocol == "published" else f"n={chains}"
-    return f"{number(row['mean'])}{interval} ({count})"
+    if row["arm"] in POLICIES:
+        return f"{number(row['mean'])} ({row['episodes']} episodes)"
+    count = f"{row['seeds']} x {row['repeats']}" if row["repeats"] > 1 else str(row["seeds"])
+    if row["protocol"] == "published":
+        count = str(row["repeats"])
+    return f"{number(row['mean'])}{interval(row['low'], row['high'])} (n={count})"
 
 
-def comparison(runs: dict[tuple[str, str], Run], env: str) -> str:
-    """Return the row that answers whether the warm start paid in `env`, under the paper protocol."""
-    if ("paper", "online") not in runs or ("paper", "loro") not in runs:
-        return f"| {envs.get(env).title} | | | |"
-    loro, online = (runs["paper", arm].cumulative_rewards() for arm in ("loro", "online"))
-    low, high = difference_interval(loro, online)
-    difference = f"{number(loro.mean() - online.mean())} [{number(low)}, {number(high)}]"
+def title_of(row: dict) -> str:
+    """Name a row's arm and setting."""
+    tau, steps = row["tau"], row["pretrain_steps"]
+    details = [row["llm"], tau and f"τ={tau}", steps and f"N={steps}"]
+    known = ", ".join(detail for detail in details if detail)
+    title = ARMS.get(row["arm"], row["arm"])
+    return f"{title} ({known})" if known else title
+
+
+def settings(rows: list[dict]) -> dict[str, dict[str, dict]]:
+    """Group one environment's rows: by arm with its setting, then by protocol; known arms without runs are empty."""
+    groups: dict[str, dict[str, dict]] = {}
+    for arm in dict.fromkeys([*ARMS, *(row["arm"] for row in rows)]):
+        found = [row for row in rows if row["arm"] == arm]
+        for row in found:
+            groups.setdefault(title_of(row), {})[row["protocol"]] = row
+        if not found:
+            groups[ARMS[arm]] = {}
+    return groups
+
+
+def comparison(env: str, title: str, row: dict) -> str:
+    """Return the line that answers whether an arm's LLM data paid in `env`."""
+    low, high = row["difference_low"], row["difference_high"]
     if not math.isfinite(low):
-        verdict = "one seed: no interval"
+        verdict = "too few seeds for an interval"
     elif low > 0:
         verdict = "higher"
     else:
         verdict = "lower" if high < 0 else "no difference shown"
-    return f"| {envs.get(env).title} | {difference} | {probability_of_improvement(loro, online):.2f} | {verdict} |"
+    difference = number(row["difference"]) + interval(low, high)
+    protocol = "" if row["protocol"] == "paper" else f", {row['protocol']} protocol"
+    return f"| {envs.get(env).title} | {title}{protocol} | {difference} | {row['improvement']:.2f} | {verdict} |"
 
 
-def markdown(table: pd.DataFrame, runs: list[Run]) -> str:
-    """Return the table for reading, with what it still lacks below it."""
-    lines = [
-        "# Main figure in numbers",
-        "",
-        "Cumulative reward: the sum over the plotted iterations of the evaluation's return. Mean [95% bootstrap",
-        "interval over seeds] (number of seeds; `chains x repeats` where one network is handed from repeat to repeat:",
-        "the repeats are not independent, so the interval is over chains). Published: the authors' five repeats.",
-        "",
-        "| environment | arm | published | first published repeat | released protocol | paper protocol |",
-        "|---|---|---|---|---|---|",
+def notes(env: str, groups: dict[str, dict[str, dict]]) -> list[str]:
+    """Return what a reader must know of the environment's numbers: cells without runs, sums that do not compare."""
+    lines = []
+    missing = [title for title, cells in groups.items() if "paper" not in cells]
+    missing += [
+        f"{title}, released protocol"
+        for title, cells in groups.items()
+        if title.split(" (")[0] == ARMS["loro"] and "released" not in cells
     ]
-    missing = []
-    environments = [name for name in envs.ENVIRONMENTS if name in set(table.env)]
-    for env in environments:
-        for arm, title in ARMS.items():
-            cells = {}
-            for protocol in PROTOCOLS:
-                found = table[(table.env == env) & (table.arm == arm) & (table.protocol == protocol)]
-                cells[protocol] = found.iloc[0] if len(found) else None
-            if cells["paper"] is None:
-                missing.append(f"{env}: {arm}, paper protocol")
-            if arm == "loro" and cells["released"] is None:
-                missing.append(f"{env}: {arm}, released protocol")
-            published = cells["published"]
-            first = "" if published is None else number(published.first_repeat)
-            shown = " | ".join((cell(published), first, cell(cells["released"]), cell(cells["paper"])))
-            lines.append(f"| {envs.get(env).title} | {title} | {shown} |")
-    lines += ["", "## Does the warm start pay?", ""]
-    lines += ["LORO against online RL, both under the paper protocol.", ""]
-    lines += ["| environment | difference [95% interval] | P(LORO > online) | LORO is |", "|---|---|---|---|"]
-    for env in environments:
-        lines.append(comparison({(run.protocol, run.arm): run for run in runs if run.env == env}, env))
     if missing:
-        lines += ["", "Not computed yet: " + "; ".join(missing) + "."]
+        lines.append(f"- {env}: no runs yet of {'; '.join(missing)}.")
+    rows = [row for cells in groups.values() for row in cells.values()]
+    iterations = max((row["iterations"] for row in rows), default=0)
+    if iterations != envs.get(env).iterations:
+        lines.append(f"- {env}: summed over {iterations} iterations, not the paper's {envs.get(env).iterations}.")
+    for row in rows:
+        endless = envs.get(env).endless
+        if row["arm"] == "llm-policy" and endless and row["longest_episode"] < envs.get(env).horizon:
+            lines.append(
+                f"- {env}: the LLM's episodes were cut off after {row['longest_episode']:.0f} steps, the learners are "
+                f"evaluated for {envs.get(env).horizon}; its returns, in the warm-up too, do not compare with theirs."
+            )
+    return lines
+
+
+def markdown(rows: list[dict[str, object]]) -> str:
+    """Return the table for reading, with what it still lacks below it."""
+    environments = {env: settings([row for row in rows if row["env"] == env]) for env in envs.ENVIRONMENTS}
+    environments = {env: groups for env, groups in environments.items() if any(groups.values())}
+    lines = [
+        INTRODUCTION,
+        "| environment | arm | published | its first repeat | released protocol | its first repeat | paper protocol |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    answers, remarks = [], []
+    for env, groups in environments.items():
+        for title, cells in groups.items():
+            shown = []
+            for protocol in ("published", "released"):
+                row = cells.get(protocol)
+                shown += [cell(row), number(row["first_repeat"]) if row else ""]
+            shown.append(cell(cells.get("paper")))
+            lines.append(f"| {envs.get(env).title} | {title} | {' | '.join(shown)} |")
+            answers += [comparison(env, title, row) for row in cells.values() if row["difference"] is not None]
+        remarks += notes(env, groups)
+    if answers:
+        lines += ["", "## Does the warm start pay?", ""]
+        lines += ["Each arm with LLM data against online RL under the same protocol; independent seeds.", ""]
+        lines += [
+            "| environment | arm | difference [95% interval] | P(arm > online) | the arm is |",
+            "|---|---|---|---|---|",
+        ]
+        lines += answers
+    if remarks:
+        lines += ["", "## Read with care", "", *remarks]
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     """Write the table as CSV and Markdown."""
     args = tyro.cli(Args)
-    runs = [read_run(path) for path in args.runs]
-    if not runs:
+    if not args.runs:
         raise UsageError("There are no runs to put into a table.")
-    rows = []
-    for run in runs:
-        # what the environment's trained runs were plotted over; the quick configuration is shorter than the paper
-        trained = [r.curves().shape[1] for r in runs if r.env == run.env and r.arm not in POLICIES]
-        rows.append(row_of(run, max(trained, default=envs.get(run.env).iterations)))
-    order = {name: index for index, name in enumerate([*envs.ENVIRONMENTS, *ARMS, *PROTOCOLS])}
-    table = pd.DataFrame(rows).sort_values(["env", "arm", "protocol"], key=lambda c: c.map(lambda v: order.get(v, 99)))
-    write_text(args.output.with_suffix(".csv"), table.to_csv(index=False, float_format="%.6g"))
-    write_text(args.output.with_suffix(".md"), markdown(table, runs))
+    rows = tidy([read_run(path) for path in args.runs])
+    table = pd.DataFrame(rows).astype(dict.fromkeys(("tau", "pretrain_steps", "episodes", "longest_episode"), "Int64"))
+    write_text(args.output.with_suffix(".csv"), table.to_csv(index=False, float_format="%.8g"))
+    write_text(args.output.with_suffix(".md"), markdown(rows))
 
 
 if __name__ == "__main__":

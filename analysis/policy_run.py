@@ -3,7 +3,7 @@
     python -m analysis.policy_run --env cartpole --dataset DIR --output .../paper/cartpole/llm-policy_qwen-7b.csv
 
 One row per episode: `iteration` is its number, `eval_return` its return. An imported episode whose first step
-was lost counts with the return that the authors stored.
+could not be paired counts as it was played: with the return that the authors stored, and that step's length.
 """
 
 import json
@@ -16,7 +16,7 @@ import tyro
 
 from analysis.runs import COLUMNS
 from envs.datasets import load_dataset, read_meta
-from envs.errors import run_command_line
+from envs.errors import Failure, run_command_line
 from envs.files import write_text
 
 
@@ -36,8 +36,13 @@ def main() -> None:
     """Write one policy run."""
     args = tyro.cli(Args)
     episodes, meta = load_dataset(args.dataset, args.env), read_meta(args.dataset)
+    if not episodes:
+        raise Failure(f"Dataset {args.dataset} holds no episodes; make it anew.")
     returns = meta.get("returns_as_stored") or [episode.total_reward for episode in episodes]
-    lengths = [len(episode) for episode in episodes]
+    if len(returns) != len(episodes):
+        raise Failure(f"Dataset {args.dataset}: meta.json has {len(returns)} returns for {len(episodes)} episodes.")
+    dropped_steps = meta.get("first_steps_dropped", 0) // len(episodes)  # of each episode: one or none
+    lengths = [len(episode) + dropped_steps for episode in episodes]
     table = pd.DataFrame(index=range(len(episodes)), columns=COLUMNS)
     table[["seed", "repeat"]] = 0
     table["iteration"] = table.index
@@ -50,7 +55,7 @@ def main() -> None:
         "dataset_sha256": meta["sha256"],
         "device": "cpu",
         "policy": {key: meta.get(key) for key in ("policy", "model", "source", "pairing")},
-        "versions": meta["versions"],
+        "versions": meta.get("versions", {}),
     }
     write_text(args.output.with_suffix(".json"), json.dumps(description, indent=2, sort_keys=True) + "\n")
     write_text(args.output, table.to_csv(index=False))

@@ -12,6 +12,7 @@ from envs.errors import Failure, UsageError
 
 COLUMNS = ["seed", "repeat", "iteration", "env_steps", "train_return", "eval_return", "eval_length", "loss", "q_mean"]
 POLICIES = ("llm-policy", "random-policy")
+PROTOCOLS = ("published", "released", "paper")
 
 
 @dataclass
@@ -27,6 +28,18 @@ class Run:
     pretrain_steps: int | None
     table: pd.DataFrame
 
+    @property
+    def iterations(self) -> int:
+        """Return the number of iterations; of a policy run, its episodes."""
+        return int(self.table.iteration.max()) + 1
+
+    @property
+    def details(self) -> str:
+        """Return what tells runs of one arm apart, for reading: "qwen-7b, τ=10, N=3000"."""
+        tau = None if self.tau is None else f"τ={self.tau}"
+        steps = None if self.pretrain_steps is None else f"N={self.pretrain_steps}"
+        return ", ".join(part for part in (self.llm, tau, steps) if part)
+
     def curves(self) -> np.ndarray:
         """Return `eval_return` [seeds, iterations].
 
@@ -35,9 +48,10 @@ class Run:
         """
         return self.table.pivot_table(index="seed", columns="iteration", values="eval_return").to_numpy()
 
-    def cumulative_rewards(self) -> np.ndarray:
-        """Return the sum over iterations of each seed's curve [seeds]; the paper's measure."""
-        return self.curves().sum(axis=1)
+    def first_repeats(self) -> np.ndarray:
+        """Return `eval_return` of each seed's first repeat alone [seeds, iterations]."""
+        first = self.table[self.table.repeat == self.table.repeat.min()]
+        return first.pivot_table(index="seed", columns="iteration", values="eval_return").to_numpy()
 
     def mean_return(self) -> float:
         """Return the mean over all rows: of a policy run, the mean return of its episodes."""
@@ -47,19 +61,55 @@ class Run:
 def read_run(path: Path) -> Run:
     """Read a run; raise UsageError when there is none or it is not named like one, Failure when it is damaged."""
     name = re.fullmatch(r"([a-z-]+)(?:_([a-z0-9.-]+?))??(?:_tau(\d+))?(?:_n(\d+))?", path.stem)
-    if len(path.parts) < 3 or name is None or path.parts[-2] not in envs.ENVIRONMENTS:
+    protocol, env = (path.parts[-3], path.parts[-2]) if len(path.parts) >= 3 else ("", "")
+    if name is None or protocol not in PROTOCOLS or env not in envs.ENVIRONMENTS:
         raise UsageError(f"{path} is not named like a run: .../<protocol>/<env>/<arm>.csv.")
-    if not path.exists():
+    if not path.is_file():
         raise UsageError(f"There is no run {path}.")
     try:
         table = pd.read_csv(path)
-    except (ValueError, UnicodeDecodeError) as error:
+    except ValueError as error:  # of pandas' parser, or an encoding that is not UTF-8
         raise Failure(f"Run {path} cannot be read as a table ({error}).") from error
+    _check_table(path, table)
+    arm, llm, tau, steps = name.groups()
+    return Run(path, protocol, env, arm, llm, int(tau) if tau else None, int(steps) if steps else None, table)
+
+
+def _check_table(path: Path, table: pd.DataFrame) -> None:
     if list(table.columns) != COLUMNS or table.empty:
         raise Failure(f"Run {path} does not have the columns {','.join(COLUMNS)} and rows below them.")
-    lengths = table.groupby(["seed", "repeat"]).iteration.count()
-    if lengths.nunique() != 1 or table.eval_return.isna().any():
-        raise Failure(f"Run {path} is incomplete: its seeds do not all have every iteration.")
-    arm, llm, tau, steps = name.groups()
-    protocol, env = path.parts[-3], path.parts[-2]
-    return Run(path, protocol, env, arm, llm, int(tau) if tau else None, int(steps) if steps else None, table)
+    whole = all(pd.api.types.is_integer_dtype(table[column]) for column in ("seed", "repeat", "iteration"))
+    if not whole or not pd.api.types.is_numeric_dtype(table.eval_return):
+        raise Failure(f"Run {path} has cells in seed, repeat, iteration or eval_return that are not numbers.")
+    rows = table.seed.nunique() * table.repeat.nunique() * (table.iteration.max() + 1)
+    twice = table.duplicated(["seed", "repeat", "iteration"]).any()
+    if twice or table.iteration.min() < 0 or len(table) != rows:
+        raise Failure(f"Run {path} is incomplete: every seed and repeat must have every iteration, once.")
+    if not np.isfinite(table.eval_return).all():
+        raise Failure(f"Run {path} is incomplete: eval_return is not a finite number everywhere.")
+
+
+def select_runs(runs: list[Run], llm: str | None, tau: int | None, pretrain_steps: int | None) -> list[Run]:
+    """Return the runs of the setting asked for; what is None is not asked for, and does not concern some arms."""
+    wanted = {"llm": llm, "tau": tau, "pretrain_steps": pretrain_steps}
+    return [
+        run for run in runs if all(value is None or getattr(run, key) in (None, value) for key, value in wanted.items())
+    ]
+
+
+def common_iterations(runs: list[Run], env: str) -> int:
+    """Return how many iterations the trained runs of `env` have; raise UsageError when they differ.
+
+    The published runs count only where there are no others: they may be longer than a small configuration.
+    """
+    trained = [run for run in runs if run.env == env and run.arm not in POLICIES]
+    ours = [run for run in trained if run.protocol != "published"] or trained
+    if not ours:
+        return envs.get(env).iterations
+    for run in ours[1:]:
+        if run.iterations != ours[0].iterations:
+            raise UsageError(
+                f"Runs of different length do not go together: {ours[0].path} has {ours[0].iterations} iterations, "
+                f"{run.path} has {run.iterations}."
+            )
+    return ours[0].iterations
