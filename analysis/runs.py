@@ -76,7 +76,7 @@ def read_run(path: Path) -> Run:
 
 
 def _check_table(path: Path, table: pd.DataFrame) -> None:
-    if list(table.columns) != COLUMNS or table.empty:
+    if list(table.columns) != COLUMNS or not isinstance(table.index, pd.RangeIndex) or table.empty:
         raise Failure(f"Run {path} does not have the columns {','.join(COLUMNS)} and rows below them.")
     whole = all(pd.api.types.is_integer_dtype(table[column]) for column in ("seed", "repeat", "iteration"))
     if not whole or not pd.api.types.is_numeric_dtype(table.eval_return):

@@ -54,3 +54,16 @@ def test_probability_of_improvement_counts_pairs():
     a, b = generator.integers(0, 6, 7).astype(float), generator.integers(0, 6, 5).astype(float)
     wins = sum(1.0 if x > y else 0.5 if x == y else 0.0 for x in a for y in b)
     assert probability_of_improvement(a, b) == pytest.approx(wins / (len(a) * len(b)))
+
+
+def test_interquartile_mean_and_its_interval_go_along_the_seeds():
+    values = np.random.default_rng(5).standard_cauchy((12, 3))
+    for column, mean in zip(values.T, interquartile_mean(values), strict=True):
+        assert mean == pytest.approx(sum(sorted(column)[3:9]) / 6)
+    low, high = bootstrap_interval(values, interquartile_mean)
+    generator = np.random.default_rng(6)
+    for k in range(3):
+        drawn = [sorted(generator.choice(values[:, k], 12)) for _ in range(4000)]
+        expected = np.quantile([sum(sample[3:9]) / 6 for sample in drawn], [0.025, 0.975])
+        width = expected[1] - expected[0]
+        assert [low[k], high[k]] == pytest.approx(expected, abs=0.15 * width)

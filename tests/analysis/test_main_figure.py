@@ -1,0 +1,188 @@
+"""The main figure: what its lines show, against plain loops; the same bytes again; what it refuses and leaves out."""
+
+import sys
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import same_color, to_rgb
+from synthetic_runs import write_run, write_tree
+
+from analysis import main_figure
+from analysis.runs import common_iterations, read_run
+from envs.errors import run_command_line
+
+SETTING = "qwen-7b_tau2_n10"
+RANDOM = np.random.default_rng(7)
+
+
+def draw(arguments, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["main_figure", *map(str, arguments)])
+    try:
+        run_command_line(main_figure.main)
+    finally:
+        plt.close("all")
+
+
+def axes_of(paths, env="cartpole"):
+    runs = [read_run(path) for path in paths]
+    panel = main_figure.drawn_runs(runs, env)
+    _, axes = plt.subplots()
+    main_figure.draw_panel(axes, panel, common_iterations(runs, env))
+    plt.close("all")
+    return axes
+
+
+def line_of(axes, color, width):
+    lines = [line for line in axes.lines if same_color(line.get_color(), color) and line.get_linewidth() == width]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_lines_are_means_over_seeds(tmp_path):
+    generator = np.random.default_rng(0)
+    online, loro, published = generator.normal(size=(4, 1, 8)), generator.normal(size=(3, 1, 8)), np.ones((1, 5, 8))
+    released = generator.normal(size=(1, 5, 8))
+    axes = axes_of(
+        [
+            write_run(tmp_path, "paper", "cartpole", "online", online),
+            write_run(tmp_path, "paper", "cartpole", f"loro_{SETTING}", loro),
+            write_run(tmp_path, "released", "cartpole", f"loro_{SETTING}", released),
+            write_run(tmp_path, "published", "cartpole", "online", published),
+        ]
+    )
+    width = plt.rcParams["lines.linewidth"]
+    for color, values in ((main_figure.BLUE, online), (main_figure.ORANGE, loro), (main_figure.GREEN, released)):
+        line = line_of(axes, color, width)
+        flat = values.reshape(-1, 8)
+        np.testing.assert_allclose(line.get_ydata(), [sum(row[k] for row in flat) / len(flat) for k in range(8)])
+        np.testing.assert_array_equal(line.get_xdata(), range(8))
+    np.testing.assert_allclose(line_of(axes, main_figure.BLUE, 0.7).get_ydata(), 1)
+    # Two bands: the chain of repeats and the published runs are one seed, and one seed has no interval.
+    assert len(axes.collections) == 2
+
+
+def test_the_band_is_about_two_standard_errors(tmp_path):
+    returns = np.random.default_rng(1).normal(100, 10, size=(200, 1, 3))
+    axes = axes_of([write_run(tmp_path, "paper", "cartpole", "online", returns)])
+    vertices = axes.collections[0].get_paths()[0].vertices
+    for k in range(3):
+        band = vertices[vertices[:, 0] == k, 1]
+        error = returns[:, 0, k].std() / np.sqrt(200)
+        assert band.max() - band.min() == pytest.approx(2 * 1.96 * error, rel=0.1)
+
+
+def test_policies_are_level_lines_at_their_mean_return(tmp_path):
+    axes = axes_of(
+        [
+            write_run(tmp_path, "paper", "cartpole", "online", np.linspace(0, 100, 12).reshape(1, 1, 12)),
+            write_run(tmp_path, "paper", "cartpole", "llm-policy_qwen-7b", [[[30, 50]]]),
+            write_run(tmp_path, "paper", "cartpole", "random-policy", [[[10, 20, 30]]]),
+        ]
+    )
+    levels = [line.get_ydata() for line in axes.lines if same_color(line.get_color(), main_figure.BLACK)]
+    assert sorted(float(level[0]) for level in levels) == [20, 40]
+    assert all(len(set(level)) == 1 for level in levels)
+
+
+def test_a_few_dreadful_evaluations_do_not_flatten_the_panel_and_are_named(tmp_path):
+    returns = np.full((1, 1, 200), -100.0)
+    returns[0, 0, :3] = -9000
+    returns[0, 0, 150:] = -13
+    axes = axes_of(
+        [
+            write_run(tmp_path, "paper", "cliff-walking", "online", returns),
+            write_run(tmp_path, "paper", "cliff-walking", "llm-policy_qwen-7b", [[[-700]]]),
+            write_run(tmp_path, "paper", "cliff-walking", "random-policy", [[[-120]]]),
+        ],
+        "cliff-walking",
+    )
+    bottom, top = axes.get_ylim()
+    assert -160 < bottom < -120 and -13 < top < 0
+    (note,) = [text.get_text() for text in axes.texts]
+    assert "−9,000" in note and "LLM −700" in note and "random" not in note
+
+
+def test_constant_returns_are_drawn(tmp_path):
+    bottom, top = axes_of([write_run(tmp_path, "paper", "cartpole", "online", np.full((3, 1, 5), 7))]).get_ylim()
+    assert bottom < 7 < top
+
+
+def test_the_warm_up_is_shaded(tmp_path):
+    axes = axes_of([write_run(tmp_path, "paper", "cartpole", f"loro_{SETTING}", RANDOM.random((2, 1, 8)))])
+    (shade,) = axes.patches
+    assert (shade.get_x(), shade.get_width()) == (0, 1.5)  # tau = 2: iterations 0 and 1
+
+
+def test_column_width_files_and_the_same_bytes_again(tmp_path, monkeypatch, capsys):
+    runs = write_tree(tmp_path, environments=["cartpole"])
+    first, second = tmp_path / "a" / "figure.pdf", tmp_path / "b" / "figure.pdf"
+    for output in (first, second):
+        draw(["--env", "cartpole", "--runs", *runs, "--output", output], monkeypatch)
+    assert first.read_bytes() == second.read_bytes()
+    assert first.with_suffix(".png").read_bytes() == second.with_suffix(".png").read_bytes()
+    assert first.read_bytes().startswith(b"%PDF") and b"CreationDate" not in first.read_bytes()
+    assert sorted(path.name for path in first.parent.iterdir()) == ["figure.pdf", "figure.png"]
+    image = plt.imread(first.with_suffix(".png"))
+    assert image.shape[1] == pytest.approx(3.4 * 200, abs=1)
+    for color in (main_figure.BLUE, main_figure.ORANGE, main_figure.GREEN, main_figure.BLACK):
+        assert (np.abs(image[..., :3] - to_rgb(color)).max(axis=-1) < 0.02).any(), color
+    assert (
+        "Left out, because no run was given: cartpole: online (published), loro (published)." in capsys.readouterr().out
+    )
+
+
+def test_all_environments_on_one_page(tmp_path, monkeypatch, capsys):
+    runs = write_tree(tmp_path, iterations=30, llm="smollm2-135m", seeds=3)
+    draw(["--env", "all", "--runs", *runs, "--output", tmp_path / "main.pdf"], monkeypatch)
+    image = plt.imread(tmp_path / "main.png")
+    assert image.shape[1] == pytest.approx(7.0 * 200, abs=1)
+    # 5 lines in each of 6 panels; loro-discard and mix are not of this figure
+    assert "30 runs drawn" in capsys.readouterr().out
+
+
+def test_environments_without_runs_are_named(tmp_path, monkeypatch, capsys):
+    runs = write_tree(tmp_path, environments=["cartpole", "pendulum"], iterations=20)
+    draw(["--env", "all", "--runs", *runs, "--output", tmp_path / "main.pdf"], monkeypatch)
+    assert "mountain-car: everything" in capsys.readouterr().out
+
+
+def test_a_longer_published_curve_is_cut_at_ours(tmp_path):
+    axes = axes_of(
+        [
+            write_run(tmp_path, "paper", "cartpole", "online", RANDOM.random((2, 1, 6))),
+            write_run(tmp_path, "published", "cartpole", "online", RANDOM.random((1, 5, 50))),
+        ]
+    )
+    assert axes.get_xlim() == (0, 5)
+    assert all(len(line.get_xdata()) == 6 for line in axes.lines)
+
+
+def test_one_setting_is_chosen_among_several(tmp_path, monkeypatch, capsys):
+    runs = write_tree(tmp_path, environments=["cartpole"], iterations=20)
+    runs.append(write_run(tmp_path, "paper", "cartpole", "loro_qwen-7b_tau20_n3000", RANDOM.random((2, 1, 20))))
+    with pytest.raises(SystemExit) as stopped:
+        draw(["--env", "cartpole", "--runs", *runs, "--output", tmp_path / "f.pdf"], monkeypatch)
+    assert stopped.value.code == 2 and "--tau" in capsys.readouterr().err
+    draw(["--env", "cartpole", "--runs", *runs, "--output", tmp_path / "f.pdf", "--tau", "10"], monkeypatch)
+    assert (tmp_path / "f.pdf").exists()
+
+
+@pytest.mark.parametrize(
+    ("env", "sentence"),
+    [
+        ("cartpole", "different length"),
+        ("frozen-lake", "None of the runs given can be drawn"),
+        ("chess", "Unknown environment"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_sentence(tmp_path, monkeypatch, capsys, env, sentence):
+    runs = [
+        write_run(tmp_path, "paper", "cartpole", "online", np.zeros((1, 1, 5))),
+        write_run(tmp_path, "paper", "cartpole", f"loro_{SETTING}", np.zeros((1, 1, 6))),
+    ]
+    with pytest.raises(SystemExit) as stopped:
+        draw(["--env", env, "--runs", *runs, "--output", tmp_path / "out" / "f.pdf"], monkeypatch)
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and sentence in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()

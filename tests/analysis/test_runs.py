@@ -1,0 +1,142 @@
+"""Reading run files: what their names say, and every way in which one can be damaged."""
+
+import numpy as np
+import pytest
+from synthetic_runs import HEADER, write_run
+
+from analysis.runs import common_iterations, read_run, select_runs
+from envs.errors import Failure, UsageError
+
+
+@pytest.mark.parametrize(
+    ("name", "arm", "llm", "tau", "steps"),
+    [
+        ("online", "online", None, None, None),
+        ("loro_qwen-7b_tau10_n3000", "loro", "qwen-7b", 10, 3000),
+        ("loro-discard_qwen-7b-sft_tau20_n1000", "loro-discard", "qwen-7b-sft", 20, 1000),
+        ("mix_smollm2-135m_tau10", "mix", "smollm2-135m", 10, None),
+        ("pretrain-random_tau30_n1000", "pretrain-random", None, 30, 1000),
+        ("llm-policy_deepseek-14b", "llm-policy", "deepseek-14b", None, None),
+        ("random-policy", "random-policy", None, None, None),
+    ],
+)
+def test_a_name_says_arm_llm_tau_and_steps(tmp_path, name, arm, llm, tau, steps):
+    run = read_run(write_run(tmp_path, "paper", "cartpole", name, [[[1, 2]]]))
+    assert (run.protocol, run.env) == ("paper", "cartpole")
+    assert (run.arm, run.llm, run.tau, run.pretrain_steps) == (arm, llm, tau, steps)
+
+
+def test_repeats_of_a_chain_are_averaged_and_seeds_are_not(tmp_path):
+    returns = np.random.default_rng(0).normal(size=(3, 4, 6))
+    run = read_run(write_run(tmp_path, "released", "cartpole", "loro_qwen-7b_tau2_n10", returns))
+    expected = np.array([[sum(chain[:, k]) / 4 for k in range(6)] for chain in returns])
+    np.testing.assert_allclose(run.curves(), expected)
+    np.testing.assert_allclose(run.first_repeats(), returns[:, 0])
+    assert run.mean_return() == pytest.approx(returns.mean())
+    assert run.iterations == 6
+
+
+def test_the_order_of_rows_does_not_matter(tmp_path):
+    returns = np.random.default_rng(1).normal(size=(2, 2, 5))
+    path = write_run(tmp_path, "paper", "cartpole", "online", returns)
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([head, *np.random.default_rng(2).permutation(rows)]) + "\n")
+    np.testing.assert_allclose(read_run(path).curves(), returns.mean(axis=1))
+
+
+def damaged(rows, how):
+    first, *others = rows
+    cells = first.split(",")
+    return {
+        "empty": [],
+        "a row is missing": others,
+        "the last rows are missing": rows[:-1],
+        "a row stands twice": [*rows, first],
+        "a row instead of another": [*rows[:-1], first],
+        "no return": [",".join([*cells[:5], "", *cells[6:]]), *others],
+        "an infinite return": [",".join([*cells[:5], "inf", *cells[6:]]), *others],
+        "a word for a return": [",".join([*cells[:5], "high", *cells[6:]]), *others],
+        "half an iteration": [",".join([*cells[:2], "0.5", *cells[3:]]), *others],
+        "an iteration below zero": [",".join([*cells[:2], "-1", *cells[3:]]), *others],
+        "an iteration far away": [",".join([*cells[:2], "999999999999", *cells[3:]]), *others],
+        "cut within a row": [*rows[:-1], rows[-1][:5]],
+        "too many cells": [first + ",1,1", *others],
+        "too many cells everywhere": [row + ",1" for row in rows],
+    }[how]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "empty",
+        "a row is missing",
+        "the last rows are missing",
+        "a row stands twice",
+        "a row instead of another",
+        "no return",
+        "an infinite return",
+        "a word for a return",
+        "half an iteration",
+        "an iteration below zero",
+        "an iteration far away",
+        "cut within a row",
+        "too many cells",
+        "too many cells everywhere",
+    ],
+)
+def test_a_damaged_file_is_refused(tmp_path, how):
+    path = write_run(tmp_path, "paper", "cartpole", "online", np.arange(12).reshape(2, 1, 6))
+    rows = path.read_text().splitlines()[1:]
+    path.write_text("\n".join([HEADER, *damaged(rows, how)]) + "\n")
+    with pytest.raises(Failure, match=r"online\.csv"):
+        read_run(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"a,b\n1,2\n", b'seed,"\n'])
+def test_what_is_no_table_is_refused(tmp_path, content):
+    path = write_run(tmp_path, "paper", "cartpole", "online", [[[1]]])
+    path.write_bytes(content)
+    with pytest.raises(Failure, match=r"online\.csv"):
+        read_run(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["online.csv", "paper/chess/online.csv", "notes/cartpole/online.csv", "paper/cartpole/Online 2.csv"]
+)
+def test_a_name_that_is_no_run_is_a_mistake_of_the_caller(tmp_path, name):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{HEADER}\n0,0,0,1,1,1,1,,\n")
+    with pytest.raises(UsageError, match="not named like a run"):
+        read_run(path)
+
+
+def test_a_run_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UsageError, match=r"There is no run .*online\.csv"):
+        read_run(tmp_path / "paper" / "cartpole" / "online.csv")
+
+
+def test_selection_keeps_what_the_setting_does_not_concern(tmp_path):
+    names = [
+        "online",
+        "loro_qwen-7b_tau10_n3000",
+        "loro_qwen-7b_tau20_n3000",
+        "loro_qwen-32b_tau10_n3000",
+        "mix_qwen-7b_tau10",
+    ]
+    runs = [read_run(write_run(tmp_path, "paper", "cartpole", name, [[[1]]])) for name in names]
+    kept = {run.path.stem for run in select_runs(runs, llm="qwen-7b", tau=10, pretrain_steps=None)}
+    assert kept == {"online", "loro_qwen-7b_tau10_n3000", "mix_qwen-7b_tau10"}
+    assert len(select_runs(runs, None, None, None)) == len(names)
+
+
+def test_lengths_must_agree_except_for_the_published_runs(tmp_path):
+    def run(protocol, arm, length):
+        return read_run(write_run(tmp_path, protocol, "cartpole", arm, np.zeros((1, 1, length))))
+
+    published = run("published", "online", 9)
+    assert common_iterations([published], "cartpole") == 9
+    ours = [published, run("paper", "online", 4), run("paper", "llm-policy_qwen-7b", 30)]
+    assert common_iterations(ours, "cartpole") == 4
+    with pytest.raises(UsageError, match=r"different length.*has 4 iterations.*has 5"):
+        common_iterations([*ours, run("paper", "mix_qwen-7b_tau10", 5)], "cartpole")
