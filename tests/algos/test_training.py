@@ -250,3 +250,16 @@ def test_checkpoint_of_other_arguments_or_damaged_is_refused(tmp_path, monkeypat
     run("dqn", arguments, monkeypatch)
     run("dqn", [*arguments[:-1], tmp_path / "whole.csv"], monkeypatch)
     assert output.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_tensorboard_shows_the_same_numbers_as_the_csv(tmp_path, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    output = tmp_path / "run.csv"
+    run("dqn", ["--env", "cliff-walking", *SMALL, "--seeds", 2, "--output", output, "--track", tmp_path], monkeypatch)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    tags = {"eval_return": "charts/eval_return", "train_return": "charts/episodic_return", "q_mean": "losses/q_values"}
+    for column, tag in tags.items():
+        logged = [event.value for event in events.Scalars(tag)]
+        rows = [[float(row[column]) for row in read(output) if int(row["iteration"]) == i] for i in range(6)]
+        assert logged == pytest.approx([np.mean(values) for values in rows], rel=1e-5)
