@@ -11,17 +11,19 @@ starts in the same place it is known and put back; elsewhere the first step is d
 """
 
 import csv
+import hashlib
+import http.client
 import os
 import pickle
-import urllib.error
+import re
 import urllib.request
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tyro
-from numpy._core import multiarray
 
 import envs
 from envs.datasets import Episode, save_dataset
@@ -44,25 +46,85 @@ class Args:
     output: Path
     """the dataset folder to write"""
     source: Path | None = None
-    """a folder with the authors' files; by default $LORO_AUTHORS_DATA, and without it they are downloaded"""
+    """a folder with the authors' files; by default $LORO_AUTHORS_DATA, and without it the file is downloaded"""
+    download: Path = Path("downloads")
+    """where a downloaded file is kept for the next time"""
     as_stored: bool = False
     """keep the authors' pairing of observations and actions"""
 
 
-class Record:
+class StandIn:
+    """Takes the place of something that a pickle asks for by name.
+
+    Every stand-in has a `__setstate__`: where there is none, unpickling sets whatever attributes the file likes, even
+    those of the class itself.
+    """
+
+    def __setstate__(self, state: Any) -> None:
+        raise TypeError(f"{type(self).__name__} has no state")
+
+
+class Record(StandIn):
     """Stands in for every d3rlpy object: it takes attributes and does nothing."""
 
     def __init__(self, *arguments: Any) -> None:
         self.arguments = arguments
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+
+class Dtype(StandIn):
+    """Stands in for `numpy.dtype`, whose own `__setstate__` lets a file call its bytes pointers to objects."""
+
+    def __init__(self, code: str, *_: bool) -> None:
+        if not re.fullmatch(r"[biuf][1248]", code):
+            raise Failure(f"it asks for an array of {code!r}, which are not numbers")
+        self.numpy = np.dtype(code)
+
+    def __setstate__(self, state: tuple) -> None:
+        self.numpy = self.numpy.newbyteorder(state[1])
+
+
+class Array(np.ndarray):
+    """An array of numbers that takes its state from a pickle only as far as `numbers` can make sense of it."""
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, dtype, column_major, content = state
+        values = numbers(dtype, content).reshape(shape, order="F" if column_major else "C")
+        super().__setstate__(values.__reduce__()[2])
+
+
+class NewArray(StandIn):
+    """Stands in for numpy's function that makes the empty array which is then given its state."""
+
+    def __new__(cls, *_: Any) -> Array:
+        """Return an empty array, whatever is asked for."""
+        return np.empty(0).view(Array)
+
+
+class Scalar(StandIn):
+    """Stands in for numpy's function that makes one number."""
+
+    def __new__(cls, dtype: Dtype, content: bytes) -> np.generic:
+        """Return the first of the numbers in `content`."""
+        return numbers(dtype, content)[0]
+
+
+def numbers(dtype: Dtype, content: bytes) -> np.ndarray:
+    """Return the numbers that the bytes of a pickle hold."""
+    if type(dtype) is not Dtype or type(content) is not bytes:
+        raise TypeError("array data must be a dtype and bytes")
+    return np.frombuffer(content, dtype.numpy)
+
 
 HARMLESS = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): multiarray._reconstruct,  # the name before numpy 2
-    ("numpy._core.multiarray", "_reconstruct"): multiarray._reconstruct,
-    ("numpy.core.multiarray", "scalar"): multiarray.scalar,
-    ("numpy._core.multiarray", "scalar"): multiarray.scalar,
+    ("numpy", "ndarray"): Record,  # only ever named, as the kind of array to make
+    ("numpy", "dtype"): Dtype,
+    ("numpy.core.multiarray", "_reconstruct"): NewArray,  # the name before numpy 2
+    ("numpy._core.multiarray", "_reconstruct"): NewArray,
+    ("numpy.core.multiarray", "scalar"): Scalar,
+    ("numpy._core.multiarray", "scalar"): Scalar,
     ("d3rlpy.constants", "ActionSpace"): Record,
     ("d3rlpy.dataset.buffers", "InfiniteBuffer"): Record,
     ("d3rlpy.dataset.compat", "MDPDataset"): Record,
@@ -78,7 +140,11 @@ HARMLESS = {
 
 
 class RestrictedUnpickler(pickle.Unpickler):
-    """Builds numpy arrays, numbers, containers and inert records, and refuses any other name."""
+    """Builds arrays of numbers, numbers, containers and inert records, and refuses any other name.
+
+    Nothing that it hands to a pickle is numpy's own: numpy trusts the state that it is given, and a crafted one makes
+    it read any place in memory as an object.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what (module, name) stands for, or raise Failure."""
@@ -104,24 +170,33 @@ def load_released_pickle(path: Path) -> Any:
         raise Failure(f"{path.name} is damaged and cannot be read ({type(error).__name__}: {error}).") from error
 
 
-def released_file(env: str, llm: str) -> dict[str, str]:
-    """Return the row (env, llm, model, file, sha256) of config/released_files.csv, or raise UsageError."""
-    envs.get(env)
+def released_files() -> list[dict[str, str]]:
+    """Return the rows (env, llm, model, file, sha256, note) of config/released_files.csv."""
     with FILES.open(encoding="utf-8") as table:
-        rows = [row for row in csv.DictReader(table) if row["env"] == env]
+        return list(csv.DictReader(table))
+
+
+def released_file(env: str, llm: str) -> dict[str, str]:
+    """Return the row of one environment and LLM, or raise UsageError."""
+    envs.get(env)
+    rows = [row for row in released_files() if row["env"] == env]
     for row in rows:
         if row["llm"] == llm:
             return row
     raise UsageError(f"The authors released no '{llm}' for {env}: choose one of {', '.join(r['llm'] for r in rows)}.")
 
 
-def locate(row: dict[str, str], source: Path | None) -> Path:
-    """Return the path of a released file with the right SHA-256, downloaded when there is no folder to read from."""
-    folder = source or (Path(os.environ["LORO_AUTHORS_DATA"]) if "LORO_AUTHORS_DATA" in os.environ else None)
-    path = (folder or Path("downloads")) / row["file"]
-    if folder is None and not path.exists():
+def locate(row: dict[str, str], source: Path | None, cache: Path = Path("downloads")) -> Path:
+    """Return the path of a released file with the right SHA-256, downloaded to `cache` when no folder is named.
+
+    Raises UsageError when the folder does not hold the file, Failure when it cannot be had or has another digest.
+    """
+    if source is None and os.environ.get("LORO_AUTHORS_DATA"):
+        source = Path(os.environ["LORO_AUTHORS_DATA"])
+    path = (source or cache) / row["file"]
+    if source is None and not path.exists():
         download(f"{REPOSITORY}/raw/{COMMIT}/data/{row['file']}", path, row["sha256"])
-    if not path.exists():
+    if not path.is_file():
         raise UsageError(f"{path} does not exist: --source (or LORO_AUTHORS_DATA) must name the authors' data folder.")
     if sha256(path) != row["sha256"]:
         raise Failure(f"{path} does not have the SHA-256 that config/released_files.csv records; fetch it anew.")
@@ -131,16 +206,17 @@ def locate(row: dict[str, str], source: Path | None) -> Path:
 def download(url: str, path: Path, digest: str) -> None:
     """Fetch `url` to `path`, whole and with the SHA-256 `digest`, or raise Failure and leave nothing."""
     try:
-        with written_whole(path) as temporary:
-            with urllib.request.urlopen(url, timeout=60) as response:
-                temporary.write_bytes(response.read())
-            if sha256(temporary) != digest:
-                raise Failure(f"The file at {url} does not have the recorded SHA-256; nothing was kept.")
-    except (urllib.error.URLError, TimeoutError) as error:
+        with urllib.request.urlopen(url, timeout=60) as response:
+            content = response.read()
+    except (OSError, http.client.HTTPException) as error:  # no network, no such file, or cut off on the way
         raise Failure(
             f"Cannot download {url} ({getattr(error, 'reason', error)}): where there is no network, fetch the data "
             f"folder of {REPOSITORY} at commit {COMMIT[:7]} elsewhere and name it with --source or LORO_AUTHORS_DATA."
         ) from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise Failure(f"The file at {url} does not have the recorded SHA-256; nothing was kept.")
+    with written_whole(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def is_terminal(env: str, observation: np.ndarray) -> bool:
@@ -158,6 +234,15 @@ def is_terminal(env: str, observation: np.ndarray) -> bool:
     return False
 
 
+@lru_cache
+def known_start(env: str) -> Any:
+    """Return the observation from which every episode starts."""
+    environment = envs.make(env)
+    start, _ = environment.reset(seed=0)
+    environment.close()
+    return start
+
+
 def to_episode(env: str, record: Record, as_stored: bool) -> Episode:
     """Turn one released episode into ours, aligned or as stored."""
     environment = envs.get(env)
@@ -169,8 +254,7 @@ def to_episode(env: str, record: Record, as_stored: bool) -> Episode:
     if as_stored:
         observations = np.concatenate([observations, observations[-1:]])
     elif environment.fixed_start:
-        start, _ = envs.make(env).reset(seed=0)
-        observations = np.concatenate([[start], observations])
+        observations = np.concatenate([[known_start(env)], observations])
     else:
         actions, rewards = actions[1:], rewards[1:]
     terminations = np.zeros(len(rewards), dtype=bool)
@@ -180,10 +264,12 @@ def to_episode(env: str, record: Record, as_stored: bool) -> Episode:
     return Episode(observations, actions, rewards, terminations, truncations)
 
 
-def import_released(env: str, llm: str, source: Path | None, as_stored: bool) -> tuple[list[Episode], dict[str, Any]]:
+def import_released(
+    env: str, llm: str, source: Path | None, as_stored: bool, cache: Path = Path("downloads")
+) -> tuple[list[Episode], dict[str, Any]]:
     """Return the episodes of one released file and the description for their meta.json."""
     row = released_file(env, llm)
-    content = load_released_pickle(locate(row, source))
+    content = load_released_pickle(locate(row, source, cache))
     records = content._buffer._episodes
     episodes = [to_episode(env, record, as_stored) for record in records]
     returns = [float(np.sum(record.rewards)) for record in records]
@@ -191,11 +277,15 @@ def import_released(env: str, llm: str, source: Path | None, as_stored: bool) ->
         "policy": llm,
         "model": row["model"],
         "source": f"{REPOSITORY}/blob/{COMMIT}/data/{row['file']}",
+        "source_file": row["file"],
         "source_sha256": row["sha256"],
+        "source_note": row["note"],
+        "repository": REPOSITORY,
+        "commit": COMMIT,
         "license": "MIT",
         "pairing": "as stored" if as_stored else "aligned",
         "first_steps_dropped": sum(len(r.rewards) for r in records) - sum(len(e) for e in episodes),
-        "cut_off_episodes": sum(bool(e.truncations[-1]) for e in episodes),
+        "cut_off_episodes": sum(not is_terminal(env, record.observations[-1]) for record in records),
         "returns_as_stored": returns,
     }
     return episodes, meta
@@ -204,7 +294,10 @@ def import_released(env: str, llm: str, source: Path | None, as_stored: bool) ->
 def main() -> None:
     """Import one file."""
     args = tyro.cli(Args)
-    episodes, meta = import_released(args.env, args.llm, args.source, args.as_stored)
+    empty = args.output.is_dir() and not any(args.output.iterdir())  # as a workflow leaves it before the job
+    if args.output.exists() and not empty and not (args.output / "meta.json").is_file():
+        raise UsageError(f"--output {args.output} exists and is no dataset: give another folder.")
+    episodes, meta = import_released(args.env, args.llm, args.source, args.as_stored, args.download)
     save_dataset(args.output, args.env, episodes, meta)
     steps = sum(len(episode) for episode in episodes)
     print(f"{args.output}: {len(episodes)} episodes, {steps} steps, {meta['pairing']}.")

@@ -206,6 +206,6 @@ def test_a_download_is_checked_and_kept_only_when_right(tmp_path):
 
 def test_every_released_file_is_of_a_known_environment():
     lines = import_released.FILES.read_text().splitlines()
-    assert lines[0] == "env,llm,model,file,sha256"
+    assert lines[0] == "env,llm,model,file,sha256,note"
     keys = [tuple(line.split(",")[:2]) for line in lines[1:]]
     assert len(keys) == len(set(keys)) and {env for env, _ in keys} <= set(envs.ENVIRONMENTS)
