@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 from minari import MinariDataset
 from minari.data_collector import EpisodeBuffer
@@ -150,13 +151,14 @@ def load_dataset(path: Path, env_name: str) -> list[Episode]:
         )
         for e in stored
     ]
+    env = envs.make(env_name)  # once: a console game takes its time to start
     for index, episode in enumerate(episodes):
-        _check_episode(path, index, episode, env_name)
+        _check_episode(path, index, episode, env)
+    env.close()
     return episodes
 
 
-def _check_episode(path: Path, index: int, episode: Episode, env_name: str) -> None:
-    env = envs.make(env_name)
+def _check_episode(path: Path, index: int, episode: Episode, env: gymnasium.Env) -> None:
     steps = len(episode)
     right_shape = (
         steps > 0
@@ -164,9 +166,8 @@ def _check_episode(path: Path, index: int, episode: Episode, env_name: str) -> N
         and episode.actions.shape == (steps, *env.action_space.shape)
         and len(episode.terminations) == len(episode.truncations) == steps
     )
-    env.close()
     if not right_shape:
-        raise Failure(f"Dataset {path}: episode {index} does not have the shapes of '{env_name}'; make it anew.")
+        raise Failure(f"Dataset {path}: episode {index} does not have the shapes of its environment; make it anew.")
     for name in ("observations", "actions", "rewards"):
         if not np.all(np.isfinite(getattr(episode, name))):
             raise Failure(f"Dataset {path}: episode {index} has {name} that are not finite numbers; make it anew.")
