@@ -42,7 +42,8 @@ Cumulative reward: the sum over the plotted iterations of the evaluation's retur
 seeds] (number of seeds). Where one network is handed from repeat to repeat, `chains x repeats` are counted and the
 interval is over chains, for the repeats are not independent: only the first starts from a freshly pretrained network.
 Published: the authors' five repeats; their LORO is one such chain. Policies that do not learn: mean return times
-iterations.
+iterations. Bootstrap intervals over few seeds are too narrow: meant to cover the true mean in 95% of cases, they cover
+it in about 90% with 10 seeds, 83% with 5 and 75% with 3, were returns normal.
 """
 
 

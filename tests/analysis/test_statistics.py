@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from analysis.statistics import (
     bootstrap_interval,
@@ -67,3 +68,12 @@ def test_interquartile_mean_and_its_interval_go_along_the_seeds():
         expected = np.quantile([sum(sample[3:9]) / 6 for sample in drawn], [0.025, 0.975])
         width = expected[1] - expected[0]
         assert [low[k], high[k]] == pytest.approx(expected, abs=0.15 * width)
+
+
+@pytest.mark.parametrize("seeds", [3, 10, 40])
+def test_the_interval_of_few_seeds_covers_as_often_as_theory_says(seeds):
+    samples = np.random.default_rng(7).normal(size=(seeds, 2000))
+    low, high = bootstrap_interval(samples)
+    # a bootstrap knows the spread with divisor n, and nothing of Student's t
+    expected = 1 - 2 * stats.t.sf(1.96 * np.sqrt((seeds - 1) / seeds), seeds - 1)
+    assert np.mean((low < 0) & (high > 0)) == pytest.approx(expected, abs=0.025)
