@@ -10,6 +10,7 @@ configuration names (`rerun/`); the same commands draw the figures and tables of
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -28,7 +29,8 @@ mistake = best_match(Draft202012Validator(schema).iter_errors(config))
 if mistake:
     raise WorkflowError(f"Configuration at {mistake.json_path}: {mistake.message}. See config/schema.json.")
 
-PYTHON = sys.executable
+# The commands below say `python`, as a person would type them: they mean the Python that runs Snakemake.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 EMBEDDED_LLM = "models/smollm2-135m-instruct"
 TREE = config["tree"]
 ENVIRONMENTS = config["environments"]
@@ -110,7 +112,7 @@ rule embedded_llm:
         f"{EMBEDDED_LLM}.log",
     retries: 2
     shell:
-        "{PYTHON} -m algos.fetch_llm --output {output.gguf} > {log} 2>&1"
+        "python -m algos.fetch_llm --output {output.gguf} > {log} 2>&1"
 
 
 def model_files(wildcards):
@@ -125,11 +127,11 @@ rule collect:
     input:
         model_files,
     output:
-        TREE + "/results/datasets/{env}/{llm}/meta.json",
+        f"{TREE}/results/datasets/{{env}}/{{llm}}/meta.json",
     log:
-        TREE + "/logs/datasets/{env}_{llm}.log",
+        f"{TREE}/logs/datasets/{{env}}_{{llm}}.log",
     benchmark:
-        TREE + "/benchmarks/datasets/{env}_{llm}.tsv"
+        f"{TREE}/benchmarks/datasets/{{env}}_{{llm}}.tsv"
     wildcard_constraints:
         llm="|".join(COLLECTED_LLMS) or "none",
     params:
@@ -137,7 +139,7 @@ rule collect:
         folder=subpath(output[0], parent=True),
         episodes=config["episodes"]["collected"],
     shell:
-        "{PYTHON} -m algos.collect --env {wildcards.env} --model {params.model} --episodes {params.episodes}"
+        "python -m algos.collect --env {wildcards.env} --model {params.model} --episodes {params.episodes}"
         " --device {config[device]} --output {params.folder} > {log} 2>&1"
 
 
@@ -145,9 +147,9 @@ rule import_released:
     message:
         "The authors' episodes of {wildcards.llm} in {wildcards.env}"
     output:
-        TREE + "/results/datasets/{env}/{llm}/meta.json",
+        f"{TREE}/results/datasets/{{env}}/{{llm}}/meta.json",
     log:
-        TREE + "/logs/datasets/{env}_{llm}.log",
+        f"{TREE}/logs/datasets/{{env}}_{{llm}}.log",
     wildcard_constraints:
         llm="|".join(RELEASED_LLMS) or "none",
     params:
@@ -155,7 +157,7 @@ rule import_released:
         source=f"--source {config['authors_data']}" if config.get("authors_data") else "",
     retries: 2
     shell:
-        "{PYTHON} -m analysis.import_released --env {wildcards.env} --llm {wildcards.llm} {params.source}"
+        "python -m analysis.import_released --env {wildcards.env} --llm {wildcards.llm} {params.source}"
         " --output {params.folder} > {log} 2>&1"
 
 
@@ -163,14 +165,14 @@ rule random_episodes:
     message:
         "A random policy plays {wildcards.env}"
     output:
-        TREE + "/results/datasets/{env}/random/meta.json",
+        f"{TREE}/results/datasets/{{env}}/random/meta.json",
     log:
-        TREE + "/logs/datasets/{env}_random.log",
+        f"{TREE}/logs/datasets/{{env}}_random.log",
     params:
         folder=subpath(output[0], parent=True),
         episodes=config["episodes"]["random"],
     shell:
-        "{PYTHON} -m algos.collect --env {wildcards.env} --model random --episodes {params.episodes}"
+        "python -m algos.collect --env {wildcards.env} --model random --episodes {params.episodes}"
         " --output {params.folder} > {log} 2>&1"
 
 
@@ -181,26 +183,26 @@ rule llm_policy:
     message:
         "{wildcards.llm} as the policy in {wildcards.env}"
     input:
-        TREE + "/results/datasets/{env}/{llm}/meta.json",
+        f"{TREE}/results/datasets/{{env}}/{{llm}}/meta.json",
     output:
-        TREE + "/results/runs/paper/{env}/llm-policy_{llm}.csv",
+        f"{TREE}/results/runs/paper/{{env}}/llm-policy_{{llm}}.csv",
     log:
-        TREE + "/logs/runs/paper/{env}/llm-policy_{llm}.log",
+        f"{TREE}/logs/runs/paper/{{env}}/llm-policy_{{llm}}.log",
     params:
         folder=subpath(input[0], parent=True),
     shell:
-        "{PYTHON} -m analysis.policy_run --env {wildcards.env} --dataset {params.folder} --output {output} > {log} 2>&1"
+        "python -m analysis.policy_run --env {wildcards.env} --dataset {params.folder} --output {output} > {log} 2>&1"
 
 
 use rule llm_policy as random_policy with:
     message:
         "Random play in {wildcards.env}"
     input:
-        TREE + "/results/datasets/{env}/random/meta.json",
+        f"{TREE}/results/datasets/{{env}}/random/meta.json",
     output:
-        TREE + "/results/runs/paper/{env}/random-policy.csv",
+        f"{TREE}/results/runs/paper/{{env}}/random-policy.csv",
     log:
-        TREE + "/logs/runs/paper/{env}/random-policy.log",
+        f"{TREE}/logs/runs/paper/{{env}}/random-policy.log",
 
 
 def offline_data(wildcards):
@@ -237,12 +239,12 @@ rule train:
     input:
         offline_data,
     output:
-        csv=TREE + "/results/runs/{protocol}/{env}/{arm}.csv",
-        json=TREE + "/results/runs/{protocol}/{env}/{arm}.json",
+        csv=f"{TREE}/results/runs/{{protocol}}/{{env}}/{{arm}}.csv",
+        json=f"{TREE}/results/runs/{{protocol}}/{{env}}/{{arm}}.json",
     log:
-        TREE + "/logs/runs/{protocol}/{env}/{arm}.log",
+        f"{TREE}/logs/runs/{{protocol}}/{{env}}/{{arm}}.log",
     benchmark:
-        TREE + "/benchmarks/runs/{protocol}/{env}/{arm}.tsv"
+        f"{TREE}/benchmarks/runs/{{protocol}}/{{env}}/{{arm}}.tsv"
     wildcard_constraints:
         arm="online|(loro|loro-discard|mix|pretrain-on-policy|pretrain-random)_[a-z0-9._-]+",
     threads: 1
@@ -252,7 +254,7 @@ rule train:
         algorithm=lambda wildcards: "sac" if wildcards.env == "pendulum" else "dqn",
         arguments=training_arguments,
     shell:
-        "{PYTHON} -m algos.{params.algorithm} --env {wildcards.env} {params.arguments} --device {config[device]}"
+        "python -m algos.{params.algorithm} --env {wildcards.env} {params.arguments} --device {config[device]}"
         " --output {output.csv} > {log} 2>&1"
 
 
@@ -266,12 +268,12 @@ rule fresh_main_figure:
         fresh_runs,
         published_runs,
     output:
-        pdf=TREE + "/paper_figs/{figure}.pdf",
-        png=TREE + "/paper_figs/{figure}.png",
+        pdf=f"{TREE}/paper_figs/{{figure}}.pdf",
+        png=f"{TREE}/paper_figs/{{figure}}.png",
     params:
         env=lambda wildcards: environments_of(wildcards)[0] if wildcards.figure != "main" else "all",
     shell:
-        "{PYTHON} -m analysis.main_figure --env {params.env} --runs {input} --output {output.pdf}"
+        "python -m analysis.main_figure --env {params.env} --runs {input} --output {output.pdf}"
 
 
 use rule fresh_main_figure as main_figure with:
@@ -289,10 +291,10 @@ rule fresh_main_table:
         fresh_runs,
         published_runs,
     output:
-        csv=TREE + "/results/tables/main.csv",
-        md=TREE + "/results/tables/main.md",
+        csv=f"{TREE}/results/tables/main.csv",
+        md=f"{TREE}/results/tables/main.md",
     shell:
-        "{PYTHON} -m analysis.main_table --runs {input} --output {output.csv}"
+        "python -m analysis.main_table --runs {input} --output {output.csv}"
 
 
 use rule fresh_main_table as main_table with:
@@ -311,9 +313,9 @@ rule comparison:
     input:
         fresh_runs,
     output:
-        TREE + "/results/tables/comparison.md",
+        f"{TREE}/results/tables/comparison.md",
     shell:
-        "{PYTHON} -m analysis.compare --runs {input} --shipped results/runs --output {output}"
+        "python -m analysis.compare --runs {input} --shipped results/runs --output {output}"
 
 
 rule figures:

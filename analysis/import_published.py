@@ -3,7 +3,8 @@
     python -m analysis.import_published --source FOLDER --output results/runs/published
 
 The caches hold the return of each evaluation, five repeats an arm. For loro and mix the first tau iterations are the
-mean return of all the LLM's episodes, as in the authors' figures.
+mean return of all the LLM's episodes, as in the authors' figures. The five runs of online and mix each began with a
+network of their own and are seeds; those of loro handed one network on and are repeats (papers' notes A10, 1).
 """
 
 import json
@@ -71,8 +72,9 @@ def main() -> None:
         cache = source / f"cache_{NAMES[env]}_Neps_{TAU}.pkl"
         for arm, curves in published_curves(source, env).items():
             lines = [",".join(COLUMNS)]
-            for (repeat, iteration), value in np.ndenumerate(curves):
-                lines.append(f"0,{repeat},{iteration},,,{value:.9g},,,")
+            for (agent, iteration), value in np.ndenumerate(curves):
+                seed, repeat = (0, agent) if arm.startswith("loro") else (agent, 0)
+                lines.append(f"{seed},{repeat},{iteration},,,{value:.9g},,,")
             description = {
                 "algorithm": "the authors' own runs",
                 "arguments": {"env": env, "arm": arm.split("_")[0], "protocol": "published"},
