@@ -108,7 +108,7 @@ def tidy(runs: list[Run]) -> list[dict[str, object]]:
     rows = []
     for run in runs:
         online = next((r for r in runs if (r.env, r.protocol, r.arm) == (run.env, run.protocol, "online")), None)
-        # the published arms are five repeats of one seed: their spread is no sample to compare
+        # the published LORO is one chain, and its spread no sample to compare; our verdict rests on our own runs
         compared = run.arm not in ("online", *POLICIES) and run.protocol != "published"
         rows.append(row_of(run, online if compared else None, common_iterations(runs, run.env)))
     return rows
@@ -131,8 +131,6 @@ def cell(row: dict | None) -> str:
     if row["arm"] in POLICIES:
         return f"{number(row['mean'])} ({row['episodes']} episodes)"
     count = f"{row['seeds']} x {row['repeats']}" if row["repeats"] > 1 else str(row["seeds"])
-    if row["protocol"] == "published":
-        count = str(row["repeats"])
     return f"{number(row['mean'])}{interval(row['low'], row['high'])} (n={count})"
 
 
@@ -211,7 +209,7 @@ def markdown(rows: list[dict[str, object]]) -> str:
             shown = []
             for protocol in ("published", "released"):
                 row = cells.get(protocol)
-                shown += [cell(row), number(row["first_repeat"]) if row else ""]
+                shown += [cell(row), number(row["first_repeat"]) if row and row["repeats"] > 1 else ""]
             shown.append(cell(cells.get("paper")))
             lines.append(f"| {envs.get(env).title} | {title} | {' | '.join(shown)} |")
             answers += [comparison(env, title, row) for row in cells.values() if row["difference"] is not None]
