@@ -96,7 +96,7 @@ class Args:
     target_update_interval: int | None = None
     """updates between two copies to the target network online (paper 1000; released 200 for loro, else 1000)"""
     eval_episodes: int | None = None
-    """greedy episodes per evaluation (paper 10, or 1 where nothing is random; released 1, or 10 in cliff-walking)"""
+    """greedy episodes per evaluation (paper 10, or 1 where nothing is random; released 1)"""
     eval_horizon: int | None = None
     """steps of an evaluation episode, 0 for no limit (released represented-pong: a whole game)"""
     double_step: bool | None = None
@@ -131,8 +131,8 @@ def resolve(args: Args) -> Args:
     for name in ("seeds", "threads", "tau", "iteration_steps", "batch_size", "carry_over", "eval_episodes"):
         if getattr(args, name) < 1:
             raise UsageError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}.")
-    if args.arm in ("loro", "mix", "pretrain-random") and args.dataset is None:
-        raise UsageError(f"Arm '{args.arm}' learns from recorded episodes: name their folder with --dataset.")
+    if (args.arm in ("loro", "mix", "pretrain-random")) != (args.dataset is not None):
+        raise UsageError(f"Arm '{args.arm}': --dataset is for the arms loro, mix and pretrain-random, which need it.")
     if args.arm != "online" and args.iterations <= args.tau:
         raise UsageError(f"--iterations {args.iterations} must exceed --tau {args.tau}, which it includes.")
     if args.double_step and not pong:
@@ -417,13 +417,11 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     keep_freed_memory()
     device = torch.device("cuda" if args.device != "cpu" and torch.cuda.is_available() else "cpu")
-    all_episodes, dataset_sha256 = [], None
-    if args.dataset is not None:
-        all_episodes, dataset_sha256 = load_dataset(args.dataset, args.env), read_meta(args.dataset)["sha256"]
-        if args.tau > len(all_episodes):
-            raise UsageError(f"--tau {args.tau}: dataset {args.dataset} holds only {len(all_episodes)} episodes.")
+    all_episodes = load_dataset(args.dataset, args.env) if args.dataset else []
     episodes = all_episodes[: args.tau]
-    run = Run(args, dataset_sha256)
+    if args.dataset and len(episodes) < args.tau:
+        raise UsageError(f"--tau {args.tau}: dataset {args.dataset} holds only {len(episodes)} episodes.")
+    run = Run(args, dataset_sha256=read_meta(args.dataset)["sha256"] if args.dataset else None)
 
     # env setup
     options = {"double_step": True} if args.double_step else {}
@@ -442,14 +440,14 @@ def main() -> None:
     for kind, repeat, number in blocks[run.finished_blocks :]:
         if kind == "offline":
             agents.buffer.added = 0
-            if repeat == 0:
-                for transition in transitions(episodes, args.shifted, args.cutoff_as_terminal):
-                    agents.buffer.add(*(np.stack([value] * args.seeds) for value in transition))
+            for transition in transitions(episodes, args.shifted, args.cutoff_as_terminal):
+                agents.buffer.add(*(np.stack([value] * args.seeds) for value in transition))
             run.set_warm_up(repeat, episodes, mean_over=all_episodes if args.warm_up_mean == "dataset" else episodes)
         elif kind == "pretrain":
             pretrain(agents, number)
         else:
-            if args.arm == "loro" and args.discard_offline and number == args.tau:
+            discards = args.arm == "loro" and args.discard_offline and number == args.tau
+            if discards or number == 0:
                 agents.buffer.added = 0
             agents.loss_sum.zero_()
             agents.q_sum.zero_()

@@ -129,8 +129,8 @@ def resolve(args: Args) -> Args:
     for name in ("seeds", "threads", "tau", "iteration_steps", "batch_size", "carry_over", "eval_episodes"):
         if getattr(args, name) < 1:
             raise UsageError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}.")
-    if args.arm in ("loro", "mix", "pretrain-random") and args.dataset is None:
-        raise UsageError(f"Arm '{args.arm}' learns from recorded episodes: name their folder with --dataset.")
+    if (args.arm in ("loro", "mix", "pretrain-random")) != (args.dataset is not None):
+        raise UsageError(f"Arm '{args.arm}': --dataset is for the arms loro, mix and pretrain-random, which need it.")
     if args.arm != "online" and args.iterations <= args.tau:
         raise UsageError(f"--iterations {args.iterations} must exceed --tau {args.tau}, which it includes.")
     if args.device == "cuda" and not torch.cuda.is_available():
@@ -435,13 +435,11 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     keep_freed_memory()
     device = torch.device("cuda" if args.device != "cpu" and torch.cuda.is_available() else "cpu")
-    all_episodes, dataset_sha256 = [], None
-    if args.dataset is not None:
-        all_episodes, dataset_sha256 = load_dataset(args.dataset, args.env), read_meta(args.dataset)["sha256"]
-        if args.tau > len(all_episodes):
-            raise UsageError(f"--tau {args.tau}: dataset {args.dataset} holds only {len(all_episodes)} episodes.")
+    all_episodes = load_dataset(args.dataset, args.env) if args.dataset else []
     episodes = all_episodes[: args.tau]
-    run = Run(args, dataset_sha256)
+    if args.dataset and len(episodes) < args.tau:
+        raise UsageError(f"--tau {args.tau}: dataset {args.dataset} holds only {len(episodes)} episodes.")
+    run = Run(args, dataset_sha256=read_meta(args.dataset)["sha256"] if args.dataset else None)
 
     # env setup
     training_envs = [envs.make(args.env) for _ in range(args.seeds)]
@@ -456,15 +454,15 @@ def main() -> None:
     for kind, repeat, number in blocks[run.finished_blocks :]:
         if kind == "offline":
             agents.buffer.added = 0
-            if repeat == 0:
-                for observation, action, *rest in transitions(episodes, args.shifted, args.cutoff_as_terminal):
-                    transition = (observation, action / agents.action_scale, *rest)
-                    agents.buffer.add(*(np.stack([value] * args.seeds) for value in transition))
+            for observation, action, *rest in transitions(episodes, args.shifted, args.cutoff_as_terminal):
+                transition = (observation, action / agents.action_scale, *rest)
+                agents.buffer.add(*(np.stack([value] * args.seeds) for value in transition))
             run.set_warm_up(repeat, episodes, mean_over=all_episodes if args.warm_up_mean == "dataset" else episodes)
         elif kind == "pretrain":
             pretrain(agents, number)
         else:
-            if args.arm == "loro" and args.discard_offline and number == args.tau:
+            discards = args.arm == "loro" and args.discard_offline and number == args.tau
+            if discards or number == 0:
                 agents.buffer.added = 0
             agents.loss_sum.zero_()
             agents.q_sum.zero_()

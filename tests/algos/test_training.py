@@ -184,6 +184,7 @@ def bad_inputs(tmp_path):
         "environment of the other algorithm": ("dqn", [*ok, "--env", "pendulum"], 2, "algos.sac"),
         "discrete environment for sac": ("sac", [*ok, "--env", "cartpole"], 2, "algos.dqn"),
         "no dataset": ("dqn", [*ok, "--arm", "loro"], 2, "--dataset"),
+        "a dataset that is not used": ("dqn", [*ok, "--arm", "online", "--dataset", data], 2, "--dataset"),
         "missing dataset": ("dqn", [*loro, tmp_path / "nowhere"], 2, "nowhere"),
         "tau larger than the dataset": ("dqn", [*loro, data, "--tau", 4], 2, "holds only 3"),
         "dataset of another environment": ("dqn", [*loro, data, "--env", "mountain-car", "--tau", 2], 2, "'cartpole'"),
@@ -263,3 +264,64 @@ def test_tensorboard_shows_the_same_numbers_as_the_csv(tmp_path, monkeypatch):
         logged = [event.value for event in events.Scalars(tag)]
         rows = [[float(row[column]) for row in read(output) if int(row["iteration"]) == i] for i in range(6)]
         assert logged == pytest.approx([np.mean(values) for values in rows], rel=1e-5)
+
+
+def contents_of_the_buffer(arguments, monkeypatch):
+    """Run dqn and return, for each (repeat, iteration), how many transitions the buffer held when it began."""
+    algorithm = importlib.import_module("algos.dqn")
+    original, sizes = algorithm.train_iteration, {}
+
+    def watched(agents, training_envs, repeat, iteration):
+        sizes[repeat, iteration] = len(agents.buffer)
+        return original(agents, training_envs, repeat, iteration)
+
+    monkeypatch.setattr(algorithm, "train_iteration", watched)
+    run("dqn", arguments, monkeypatch)
+    monkeypatch.setattr(algorithm, "train_iteration", original)
+    return sizes
+
+
+def test_what_each_arm_keeps_of_the_offline_data(tmp_path, monkeypatch):
+    dataset = make_dataset(tmp_path / "data", "cliff-walking", episodes=2, steps=40)  # 80 transitions, cut off
+    common = ["--env", "cliff-walking", *SMALL, "--iterations", 4, "--tau", 2, "--pretrain-steps", 60, "--seeds", 1]
+    loro = [*common, "--arm", "loro", "--dataset", dataset, "--carry-over", 2]
+    kept = contents_of_the_buffer([*loro, "--output", tmp_path / "a.csv"], monkeypatch)
+    assert kept == {(0, 2): 80, (0, 3): 140, (1, 2): 80, (1, 3): 140}
+    thrown = contents_of_the_buffer([*loro, "--discard-offline", "True", "--output", tmp_path / "b.csv"], monkeypatch)
+    assert thrown == {(0, 2): 0, (0, 3): 60, (1, 2): 0, (1, 3): 60}
+    shifted = contents_of_the_buffer([*loro, "--shifted", "True", "--output", tmp_path / "c.csv"], monkeypatch)
+    assert shifted[0, 2] == 78, "the last shifted step of a cut-off episode has no successor"
+    mix = [*common, "--arm", "mix", "--dataset", dataset, "--output", tmp_path / "d.csv"]
+    assert contents_of_the_buffer(mix, monkeypatch) == {(0, 2): 80, (0, 3): 140}
+    online = [*common, "--arm", "online", "--carry-over", 2, "--output", tmp_path / "e.csv"]
+    sizes = contents_of_the_buffer(online, monkeypatch)
+    assert [sizes[repeat, 0] for repeat in (0, 1)] == [0, 0] and sizes[1, 3] == 180
+    own = [*common, "--arm", "pretrain-on-policy", "--output", tmp_path / "f.csv"]
+    assert contents_of_the_buffer(own, monkeypatch) == {(0, i): 60 * i for i in range(4)}
+
+
+def test_a_chain_hands_its_network_on_and_seeds_do_not(tmp_path, monkeypatch):
+    algorithm = importlib.import_module("algos.dqn")
+    original, networks = algorithm.evaluate, {}
+
+    def watched(agents, eval_envs, repeat, iteration):
+        networks[repeat, iteration] = [w.detach().clone() for w in agents.online]
+        return original(agents, eval_envs, repeat, iteration)
+
+    began = {}
+    original_training = algorithm.train_iteration
+
+    def watched_training(agents, training_envs, repeat, iteration):
+        began[repeat, iteration] = [w.detach().clone() for w in agents.online]
+        return original_training(agents, training_envs, repeat, iteration)
+
+    monkeypatch.setattr(algorithm, "evaluate", watched)
+    monkeypatch.setattr(algorithm, "train_iteration", watched_training)
+    dataset = make_dataset(tmp_path / "data", "cliff-walking", episodes=2)
+    arguments = ["--env", "cliff-walking", "--arm", "loro", "--dataset", dataset, *SMALL, "--tau", 2, "--seeds", 2]
+    arguments += ["--pretrain-steps", 60, "--carry-over", 2, "--output", tmp_path / "run.csv"]
+    run("dqn", arguments, monkeypatch)
+    for handed, received in zip(networks[0, 5], began[1, 2], strict=True):
+        assert torch.equal(handed, received)
+    assert not torch.equal(networks[0, 5][2], began[0, 2][2]), "the first repeat must have learnt something"
+    assert not torch.equal(began[0, 2][2][0], began[0, 2][2][1]), "two seeds have two networks"

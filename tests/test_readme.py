@@ -1,0 +1,38 @@
+"""What the README says has to be true: its numbers are the shipped table's, its commands exist."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def section(text, title):
+    """Return the lines of the table below a heading."""
+    body = text.split(title, 1)[1]
+    return [line for line in re.split(r"\n#", body)[0].splitlines() if line.startswith("|")]
+
+
+def test_the_readme_s_table_is_the_shipped_one():
+    shipped = (ROOT / "results/tables/main.md").read_text(encoding="utf-8")
+    table = section(shipped, "## Does the warm start pay?")
+    assert len(table) > 2 and section(README, "### Does the warm start pay?") == table
+
+
+def test_every_make_target_and_program_it_names_exists():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"`?make ([a-z]+)", README))
+    assert {"quick", "test", "figures", "reproduce", "bench"} <= targets
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+    programs = set(re.findall(r"python -m (algos|analysis)\.([a-z_]+)", README))
+    assert programs and all((ROOT / folder / f"{name}.py").exists() for folder, name in programs)
+
+
+def test_every_file_it_links_to_exists():
+    links = re.findall(r"\]\((?!https?:)([^)]+)\)", README)
+    missing = [link for link in links if not (ROOT / link).exists() and link != "results/tables/bench.csv"]
+    assert links and not missing
+
+
+def test_ci_runs_the_readme_s_test_command():
+    assert "make test" in (ROOT / ".ci/run").read_text()
