@@ -100,7 +100,7 @@ def draw_panel(axes: Axes, panel: dict[tuple[str, str] | str, Run], iterations: 
         curves = panel[key].curves()[:, :iterations]
         mean, (low, high) = curves.mean(axis=0), bootstrap_interval(curves)
         axes.plot(np.arange(len(mean)), mean, **{"zorder": 2, **style})
-        if len(curves) > 1:  # one chain has no interval
+        if len(curves) > 1 and panel[key].protocol != "published":  # one chain has no interval
             axes.fill_between(np.arange(len(mean)), low, high, color=style["color"], alpha=0.18, lw=0, zorder=0)
         after_warm_up = slice(panel[key].tau or 0, None)
         lowest.append(mean.min())
