@@ -163,7 +163,7 @@ class Run:
             "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
             "git_commit": self.git_commit,
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-            "seconds": round(self.seconds, 1),
+            "seconds": round(self.seconds, 3),
             "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         }
         write_text(self.output.with_suffix(".json"), json.dumps(description, indent=2, sort_keys=True) + "\n")
