@@ -1,7 +1,6 @@
 """How a training run is kept on disk: a checkpoint while it goes on, a CSV and its .json when it is done."""
 
 import ctypes
-import importlib.metadata
 import json
 import resource
 import subprocess
@@ -15,14 +14,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from envs.datasets import Episode
+from envs.datasets import Episode, versions
 from envs.errors import Failure, UsageError
 from envs.files import write_text, written_whole
 
 COLUMNS = ("env_steps", "train_return", "eval_return", "eval_length", "loss", "q_mean")
 """The measured columns of a run's CSV; results/README.md explains them."""
-
-PACKAGES = ("torch", "numpy", "gymnasium", "minari", "ale-py", "safetensors")
 
 DO_NOT_CHANGE_RESULTS = ("output", "dataset", "threads", "progress", "track")
 """Arguments that a resumed run may change; of the dataset its SHA-256 counts instead of its path."""
@@ -164,7 +161,7 @@ class Run:
             "git_commit": self.git_commit,
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             "seconds": round(self.seconds, 3),
-            "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+            "versions": versions("torch", "ale-py", "safetensors"),
         }
         write_text(self.output.with_suffix(".json"), json.dumps(description, indent=2, sort_keys=True) + "\n")
         write_text(self.output, "\n".join(lines) + "\n")
