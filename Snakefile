@@ -11,6 +11,7 @@ configuration names (`rerun/`); the same commands draw the figures and tables of
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -31,12 +32,16 @@ if mistake:
 
 # The commands below say `python`, as a person would type them: they mean the Python that runs Snakemake.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-EMBEDDED_LLM = "models/smollm2-135m-instruct"
 TREE = config["tree"]
 ENVIRONMENTS = config["environments"]
 MAIN_LLM, TAU, PRETRAIN_STEPS = (config["main"][key] for key in ("llm", "tau", "pretrain_steps"))
 RELEASED_LLMS = [name for name, llm in config["llms"].items() if llm["source"] == "released"]
 COLLECTED_LLMS = [name for name, llm in config["llms"].items() if llm["source"] == "collect"]
+# The LLMs that algos/fetch_llm.py fetches without an account, and the digests of their files.
+FETCHED_LLMS = {
+    "smollm2-135m-instruct": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    "qwen2.5-coder-0.5b-instruct": "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+}
 DRAWN_ARMS = ("online", "loro")
 MAIN_FIGURES = ["main", *(f"{env}_main" for env in ENVIRONMENTS)]
 
@@ -99,26 +104,41 @@ rule all:
         f"{TREE}/results/tables/comparison.md",
 
 
+def dataset(env, llm):
+    """Name the episodes of an LLM, or of random play: those that are shipped, unless they are to be made afresh."""
+    shipped = f"results/datasets/{env}/{llm}/meta.json"
+    return shipped if Path(shipped).exists() and not config["collect_afresh"] else f"{TREE}/{shipped}"
+
+
 # --- The LLM's episodes ----------------------------------------------------------------------------------------------
 
 
-rule embedded_llm:
+rule fetch_llm:
     message:
-        "Fetching SmolLM2-135M-Instruct (92 MB)"
+        "Fetching {wildcards.model}"
     output:
-        gguf=ensure(f"{EMBEDDED_LLM}.gguf", sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"),
-        weights=f"{EMBEDDED_LLM}/model.safetensors",
+        gguf=ensure("models/{model}.gguf", sha256=lambda wildcards: FETCHED_LLMS[wildcards.model]),
+        weights="models/{model}/model.safetensors",
     log:
-        f"{EMBEDDED_LLM}.log",
+        "models/{model}.log",
+    wildcard_constraints:
+        model="|".join(map(re.escape, FETCHED_LLMS)),
     retries: 2
     shell:
-        "python -m algos.fetch_llm --output {output.gguf} > {log} 2>&1"
+        "python -m algos.fetch_llm --llm {wildcards.model} > {log} 2>&1"
 
 
 def model_files(wildcards):
-    """The embedded LLM has to be fetched; any other model is a folder or a hub id that transformers resolves."""
-    embedded = config["llms"][wildcards.llm]["model"] == EMBEDDED_LLM
-    return rules.embedded_llm.output.weights if embedded else []
+    """Two LLMs are fetched by a rule; any other model is a folder or a hub id that transformers resolves."""
+    folder, _, name = config["llms"][wildcards.llm]["model"].rpartition("/")
+    return f"models/{name}/model.safetensors" if folder == "models" and name in FETCHED_LLMS else []
+
+
+def decision_arguments(wildcards):
+    """Turn an LLM's entry in the configuration into the arguments that say what it is told and how it decides."""
+    llm = config["llms"][wildcards.llm]
+    calibrate = " --calibrate" if llm.get("calibrate") else ""
+    return f"--model {llm['model']} --style {llm.get('style', 'verbal')}{calibrate}"
 
 
 rule collect:
@@ -135,11 +155,11 @@ rule collect:
     wildcard_constraints:
         llm="|".join(COLLECTED_LLMS) or "none",
     params:
-        model=lambda wildcards: config["llms"][wildcards.llm]["model"],
+        how=decision_arguments,
         folder=subpath(output[0], parent=True),
         episodes=config["episodes"]["collected"],
     shell:
-        "python -m algos.collect --env {wildcards.env} --model {params.model} --episodes {params.episodes}"
+        "python -m algos.collect --env {wildcards.env} {params.how} --episodes {params.episodes}"
         " --device {config[device]} --output {params.folder} > {log} 2>&1"
 
 
@@ -183,7 +203,7 @@ rule llm_policy:
     message:
         "{wildcards.llm} as the policy in {wildcards.env}"
     input:
-        f"{TREE}/results/datasets/{{env}}/{{llm}}/meta.json",
+        lambda wildcards: dataset(wildcards.env, wildcards.llm),
     output:
         f"{TREE}/results/runs/paper/{{env}}/llm-policy_{{llm}}.csv",
     log:
@@ -198,7 +218,7 @@ use rule llm_policy as random_policy with:
     message:
         "Random play in {wildcards.env}"
     input:
-        f"{TREE}/results/datasets/{{env}}/random/meta.json",
+        lambda wildcards: dataset(wildcards.env, "random"),
     output:
         f"{TREE}/results/runs/paper/{{env}}/random-policy.csv",
     log:
@@ -211,7 +231,7 @@ def offline_data(wildcards):
     if arm in ("online", "pretrain-on-policy"):
         return []
     policy = "random" if arm == "pretrain-random" else wildcards.arm.split("_")[1]
-    return f"{TREE}/results/datasets/{wildcards.env}/{policy}/meta.json"
+    return dataset(wildcards.env, policy)
 
 
 def training_arguments(wildcards, input):

@@ -26,6 +26,8 @@ class Environment:
     """The algorithm that the paper uses."""
     words: Callable[[Any], dict[str, str]]
     """Maps one observation to the named words and numbers that the prompt's observation sentence is filled with."""
+    noop: Any = None
+    """The action that does nothing, where there is one."""
     deterministic: bool = False
     """True where start and dynamics are deterministic: one greedy evaluation episode says all."""
     fixed_start: bool = False
@@ -46,10 +48,24 @@ def direction(number: float, negative: str, positive: str, zero: str) -> str:
     return negative if number < 0 else positive
 
 
-def walls(row: int, column: int, rows: int, columns: int) -> str:
-    """Name the sides on which a cell of a grid touches the border: "left and up", "none", ..."""
-    at_border = {"left": column == 0, "right": column == columns - 1, "up": row == 0, "down": row == rows - 1}
-    return " and ".join(side for side, here in at_border.items() if here) or "none"
+def grid_words(cell: int, cells: list[list[str]]) -> dict[str, str]:
+    """Describe where one stands on a grid: `cells` names what is in each row's columns, "the goal" among them.
+
+    `row`, `column` (from 0, top left) and both as `place`; `left`, `right`, `up`, `down`: what lies on that side;
+    `goal`: which way the goal is ("down and right").
+    """
+    rows, columns = len(cells), len(cells[0])
+    row, column = divmod(cell, columns)
+    sides = {"left": (row, column - 1), "right": (row, column + 1), "up": (row - 1, column), "down": (row + 1, column)}
+    goal_row, goal_column = next((i, names.index("the goal")) for i, names in enumerate(cells) if "the goal" in names)
+    ways = (direction(goal_row - row, "up", "down", ""), direction(goal_column - column, "left", "right", ""))
+    return {
+        "row": str(row),
+        "column": str(column),
+        "place": f"row {row}, column {column}",
+        **{side: cells[i][j] if 0 <= i < rows and 0 <= j < columns else "the border" for side, (i, j) in sides.items()},
+        "goal": " and ".join(filter(None, ways)) or "here",
+    }
 
 
 THOUGHTS = re.compile(r".*</think>", re.DOTALL)

@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from envs.base import Environment, walls
+from envs.base import Environment, grid_words
+
+CELLS = [["free ground"] * 12] * 3 + [["free ground"] + ["the cliff"] * 10 + ["the goal"]]
 
 
 def words(observation: Any) -> dict[str, str]:
-    """Give row and column (from 0, top left) of the agent, and the `walls`: where the grid ends beside it."""
-    row, column = divmod(int(observation), 12)
-    return {"row": str(row), "column": str(column), "walls": walls(row, column, 4, 12)}
+    """Give the agent's row and column (from 0, top left), what lies beside it, and where the goal is (`grid_words`)."""
+    return grid_words(int(observation), CELLS)
 
 
 ENVIRONMENT = Environment(

@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv
+from gymnasium.envs.toy_text.frozen_lake import MAPS, FrozenLakeEnv
 
-from envs.base import Environment, walls
+from envs.base import Environment, grid_words
+
+CELLS = {"S": "ice", "F": "ice", "H": "a hole", "G": "the goal"}
 
 
 class SlipperyFrozenLake(FrozenLakeEnv):
@@ -15,9 +17,8 @@ class SlipperyFrozenLake(FrozenLakeEnv):
 
 
 def words(observation: Any) -> dict[str, str]:
-    """Give row and column (from 0, top left) of the agent, and the `walls`: where the grid ends beside it."""
-    row, column = divmod(int(observation), 4)
-    return {"row": str(row), "column": str(column), "walls": walls(row, column, 4, 4)}
+    """Give the agent's row and column (from 0, top left), what lies beside it, and where the goal is (`grid_words`)."""
+    return grid_words(int(observation), [[CELLS[letter] for letter in row] for row in MAPS["4x4"]])
 
 
 ENVIRONMENT = Environment(

@@ -13,13 +13,14 @@ VALLEY = -math.pi / 6
 def words(observation: np.ndarray) -> dict[str, str]:
     """Name the position and the velocity of the car, with their signs, and say in words what they mean.
 
-    `side` of the valley's lowest point, and `moving`: which way the car rolls.
+    `side` of the valley's lowest point (the same as a place: `side_of_valley`), and `moving`: which way the car rolls.
     """
     position, velocity = (float(x) for x in observation)
     return {
         "position": f"{position:.3f}",
         "velocity": f"{velocity:.4f}",
         "side": direction(position - VALLEY, "left", "right", "bottom"),
+        "side_of_valley": direction(position - VALLEY, "on the left slope", "on the right slope", "at the bottom"),
         "moving": direction(velocity, "left", "right", "nowhere"),
     }
 
@@ -32,4 +33,5 @@ ENVIRONMENT = Environment(
     iterations=300,
     learner="dqn",
     words=words,
+    noop=1,
 )

@@ -6,12 +6,15 @@ import numpy as np
 
 from envs.base import Environment, direction
 
+ALMOST_UPRIGHT = math.cos(math.radians(20))
+"""Cosine of the angle from which `height` says "almost upright"."""
+
 
 def words(observation: np.ndarray) -> dict[str, str]:
     """Give the angle (0 is upright, positive is to the left, radians) and the angular velocity, and both in words.
 
     `half` of the circle ("upper" or "lower") and `side` that the pendulum's end is in; `turning`: counterclockwise is
-    positive, and takes an upright pendulum to the left.
+    positive, and takes an upright pendulum to the left. As one would say it: `height`, `side_of_upright`, `turning_to`.
     """
     cosine, sine, angular_velocity = (float(x) for x in observation)
     return {
@@ -20,6 +23,9 @@ def words(observation: np.ndarray) -> dict[str, str]:
         "half": direction(cosine, "lower", "upper", "upper"),
         "side": direction(sine, "right", "left", "middle"),
         "turning": direction(angular_velocity, "clockwise", "counterclockwise", "not at all"),
+        "height": "hanging low" if cosine < 0 else "almost upright" if cosine > ALMOST_UPRIGHT else "in the upper half",
+        "side_of_upright": direction(sine, "to the right", "to the left", "in the middle"),
+        "turning_to": direction(angular_velocity, "right (clockwise)", "left (counterclockwise)", "neither way"),
     }
 
 
@@ -31,5 +37,6 @@ ENVIRONMENT = Environment(
     iterations=200,
     learner="sac",
     words=words,
+    noop=np.zeros(1, dtype=np.float32),
     endless=True,
 )

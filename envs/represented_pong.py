@@ -13,6 +13,9 @@ gymnasium.register_envs(ale_py)
 # Where the game keeps its state in the console's 128 bytes: facts of the game.
 PLAYER_Y, PLAYER_X, ENEMY_Y, ENEMY_X, BALL_X, BALL_Y, ENEMY_SCORE, PLAYER_SCORE = 51, 46, 50, 45, 49, 54, 13, 14
 
+LEVEL = (-2, 16)
+"""Least and greatest ball_y - player_y at which the ball, 4 lines high, has a line in common with the paddle's 16."""
+
 
 class RepresentedPong(gymnasium.Env):
     """Pong with ten numbers as observation, frameskip 4, no sticky actions, the game's six actions.
@@ -77,8 +80,9 @@ class RepresentedPong(gymnasium.Env):
 def words(observation: np.ndarray) -> dict[str, str]:
     """Name the ten numbers, and say in words where the ball is and goes.
 
-    `ball_place`: "above", "below" or "level with" the player's paddle (y grows downwards, by the bytes as they are);
-    `ball_direction`: "towards" or "away from" the player, who is on the right, or "past" while it does not move across.
+    `ball_place`: "above", "below" or "level with" the player's paddle, as the screen shows them (y grows downwards);
+    `ball_direction`: "towards" or "away from" the player, who is on the right, or "past" while it does not move across;
+    `ball_course`: the same as one would say it.
     """
     names = (
         "player_y",
@@ -93,10 +97,12 @@ def words(observation: np.ndarray) -> dict[str, str]:
         "ball_velocity_y",
     )
     numbers = {name: int(number) for name, number in zip(names, observation, strict=True)}
+    beneath, across = numbers["ball_y"] - numbers["player_y"], numbers["ball_velocity_x"]
     return {
         **{name: str(number) for name, number in numbers.items()},
-        "ball_place": direction(numbers["ball_y"] - numbers["player_y"], "above", "below", "level with"),
-        "ball_direction": direction(numbers["ball_velocity_x"], "away from", "towards", "past"),
+        "ball_place": "above" if beneath < LEVEL[0] else "below" if beneath > LEVEL[1] else "level with",
+        "ball_direction": direction(across, "away from", "towards", "past"),
+        "ball_course": direction(across, "going away", "coming towards you", "not moving across"),
     }
 
 
@@ -108,5 +114,6 @@ ENVIRONMENT = Environment(
     iterations=200,
     learner="dqn",
     words=words,
+    noop=0,
     deterministic=True,
 )

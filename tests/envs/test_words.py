@@ -5,8 +5,10 @@ import pytest
 
 import envs
 from envs.base import parse_answer
+from envs.represented_pong import RepresentedPong
 
 TWO = {"left": 0, "right": 1}
+PADDLE_COLOUR, BALL_COLOUR = (92, 186, 92), (236, 236, 236)
 FOUR = {"left": 0, "down": 1, "right": 2, "up": 3}
 TORQUES = {"hard left": 2.0, "left": 1.0, "none": 0.0}
 
@@ -73,7 +75,7 @@ def test_cartpole_keeps_every_sign():
 
 
 @pytest.mark.parametrize(("name", "rows", "columns"), [("frozen-lake", 4, 4), ("cliff-walking", 4, 12)])
-def test_walls_are_where_the_environment_stays_put(name, rows, columns):
+def test_grid_words_say_what_the_environment_does(name, rows, columns):
     moves = {"frozen-lake": FOUR, "cliff-walking": {"up": 0, "right": 1, "down": 2, "left": 3}}[name]
     table = envs.make(name).unwrapped.P
     for cell in range(rows * columns):
@@ -84,9 +86,19 @@ def test_walls_are_where_the_environment_stays_put(name, rows, columns):
         if name == "cliff-walking" and 37 <= cell <= 46:
             continue  # the cliff itself, where nobody ever stands
         for word, action in moves.items():
-            reached = [None if entry[2] == -100 else entry[1] for entry in table[cell][action]]
-            intended = reached[len(reached) // 2]  # FrozenLake lists the side, the direction itself, the other side
-            assert (word in words["walls"].split(" and ")) == (intended == cell)
+            outcomes = table[cell][action]
+            _, reached, reward, ended = outcomes[len(outcomes) // 2]  # FrozenLake lists side, direction, other side
+            if reward == -100:
+                expected = "the cliff"
+            elif reached == cell:
+                expected = "the border"
+            elif ended:
+                expected = "the goal" if reached == rows * columns - 1 else "a hole"
+            else:
+                expected = "ice" if name == "frozen-lake" else "free ground"
+            assert words[word] == expected
+        down, right = int(words["row"]) < rows - 1, int(words["column"]) < columns - 1
+        assert words["goal"] == (" and ".join(["down"] * down + ["right"] * right) or "here")
 
 
 def test_pendulum_words_agree_with_the_environment():
@@ -97,6 +109,25 @@ def test_pendulum_words_agree_with_the_environment():
     words = envs.get("pendulum").words(observation)
     assert (words["half"], words["side"], words["turning"]) == ("upper", "left", "counterclockwise")
     assert float(words["angular_velocity"]) > 0
+    assert words["height"] == "almost upright" and words["side_of_upright"] == "to the left"
+    assert words["turning_to"] == "left (counterclockwise)"
+
+
+def test_pong_words_agree_with_the_screen():
+    env = RepresentedPong(render_mode="rgb_array")
+    observation, _ = env.reset(seed=0)
+    places = []
+    for step in range(1000):
+        observation, *_ = env.step((2, 3, 0)[step // 12 % 3])
+        screen = env.render()[34:194]  # the playing field
+        paddle = np.flatnonzero((screen == PADDLE_COLOUR).all(-1).any(1))
+        ball = np.flatnonzero((screen == BALL_COLOUR).all(-1).any(1))
+        if len(paddle) == 16 and len(ball) == 4:  # neither is partly out of the field
+            seen = "above" if ball[-1] < paddle[0] else "below" if ball[0] > paddle[-1] else "level with"
+            places.append((seen, envs.get("represented-pong").words(observation)["ball_place"]))
+    assert {seen for seen, _ in places} == {"above", "below", "level with"}
+    wrong = sum(seen != told for seen, told in places)
+    assert wrong <= len(places) / 20  # memory is a frame ahead of the screen at times
 
 
 def test_pong_words_say_where_the_ball_goes():
