@@ -19,6 +19,7 @@ import gzip
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -249,14 +250,18 @@ def main() -> None:
     policy: Policy = partial(random_policy, args.seed)
     if args.model != "random":
         policy = LLMPolicy(args.env, llm, prompt, args, args.seed, journal.readings() if args.memo else None)
+    began = time.perf_counter()
     play(args, range(process, args.episodes, processes), policy, journal, args.progress and process == 0)
     wait()
     if process == 0:
-        save(args, settings, files, Journal(journal.path.parent, process))
+        playing_seconds = round(time.perf_counter() - began, 3)
+        save(args, settings, files, Journal(journal.path.parent, process), playing_seconds)
         shutil.rmtree(journal.path.parent)
 
 
-def save(args: Args, settings: dict[str, Any], files: dict[str, bytes], journal: Journal) -> None:
+def save(
+    args: Args, settings: dict[str, Any], files: dict[str, bytes], journal: Journal, playing_seconds: float
+) -> None:
     """Write the dataset from the journal of all processes."""
     players = play(args, range(args.episodes), lambda _: [], journal, progress=False)
     rows = [journal.rows[key] for key in sorted(journal.rows) if key[0] < args.episodes]
@@ -272,7 +277,10 @@ def save(args: Args, settings: dict[str, Any], files: dict[str, bytes], journal:
         "tokens": sum(row.get("tokens", 0) for row in rows),
         "seconds": round(sum(row.get("seconds", 0) for row in rows), 3),
         "device": torch.cuda.get_device_name() if uses_gpu else "cpu",
-        "computed_with": {name: getattr(args, name) for name in ("batch_size", "memo", "threads")},
+        "computed_with": {
+            **{name: getattr(args, name) for name in ("batch_size", "memo", "threads")},
+            "playing_seconds": playing_seconds,  # since the last start, by the clock
+        },
         "git_commit": git_commit(),
         "versions": versions("torch", "transformers", "tokenizers", "safetensors"),
     }

@@ -1,6 +1,9 @@
-"""Training steps per second and seed against d3rlpy: the same machine, the same run, one thread each.
+"""Speed against peers: the same work, the same machine, the same run, one thread each.
 
     python -m analysis.bench --peer-python .bench-venv/bin/python --output results/tables/bench.csv
+
+`training`: steps per second and seed against d3rlpy. `collection`: decisions per second against a plain loop around
+transformers' generate (analysis/bench_collection_peer.py). What is not measured keeps its rows in the table.
 
 A step is one environment step with its exploration, one sample of 256 transitions and one update of the 256-256
 networks. Both programs are timed over two lengths and the difference counts, so that start-up, the evaluation and the
@@ -17,6 +20,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import tyro
@@ -45,6 +49,10 @@ class Args:
     """what to measure"""
     steps: int = 1000
     """steps that are timed"""
+    measure: tuple[Literal["training", "collection"], ...] = ("training", "collection")
+    """which benchmarks"""
+    model: str = "models/smollm2-135m-instruct"
+    """collection: the LLM"""
 
 
 def run_seconds(env: str, seeds: int, steps: int) -> float:
@@ -88,22 +96,91 @@ def floor(env: str) -> float:
     return 1 / (products * float(np.median(times)))
 
 
-def main() -> None:
-    """Measure everything and write one table."""
-    args = tyro.cli(Args)
+def training(args: Args) -> list[tuple]:
+    """Measure training; return the table's rows."""
     if not args.peer_python.exists():
         raise UsageError(f"There is no Python at {args.peer_python}: `make bench` sets the peer's environment up.")
-    os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    rows = []
     for env in args.environments:
         theirs, version = peer(env, args.steps, args.peer_python)
         measured = [("training", seeds, ours(env, seeds, args.steps)) for seeds in args.seeds]
         for benchmark, seeds, value in [*measured, ("floor", 1, floor(env))]:
-            row = (benchmark, env, seeds, "cpu", f"{value:.1f}", f"d3rlpy {version}", f"{theirs:.1f}", UNIT)
-            writer.writerow((*row, f"{value / theirs:.2f}"))
-            print(f"{env:14} {benchmark:9} seeds {seeds:3}: {value:8.1f} against {theirs:7.1f}: {value / theirs:.2f}x")
+            rows.append(table_row(benchmark, env, seeds, value, f"d3rlpy {version}", theirs, UNIT))
+    return rows
+
+
+def table_row(benchmark: str, env: str, seeds: int | str, value: float, peer: str, theirs: float, unit: str) -> tuple:
+    """Return a row of the table, and say it."""
+    print(f"{benchmark:22} {env:14} seeds {seeds:3}: {value:8.1f} against {theirs:7.2f}: {value / theirs:.2f}x")
+    return (benchmark, env, seeds, "cpu", f"{value:.1f}", peer, f"{theirs:.3g}", unit, f"{value / theirs:.2f}")
+
+
+def collect(model: str, options: list[str]) -> float:
+    """Return the decisions per second of algos/collect.py, the loading of the model not counted."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "dataset"
+        command = [
+            sys.executable,
+            "-m",
+            "algos.collect",
+            "--env",
+            "cartpole",
+            "--model",
+            model,
+            "--output",
+            str(output),
+        ]
+        done = subprocess.run([*command, "--device", "cpu", "--no-progress", *options], capture_output=True, text=True)
+        if done.returncode:
+            raise Failure(f"{' '.join(command)} failed: {done.stderr.strip()}")
+        meta = json.loads((output / "meta.json").read_text())
+        return meta["transitions"] / meta["computed_with"]["playing_seconds"]
+
+
+def plain_loop(model: str, reply: str, new_tokens: int, steps: int) -> float:
+    """Return the decisions per second of the plain loop."""
+    script, prompt = "analysis.bench_collection_peer", "prompts/cartpole/verbal.yaml"
+    command = [sys.executable, "-m", script, model, prompt, reply, str(new_tokens), str(steps)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise Failure(f"The plain loop failed: {done.stderr.strip()[-300:]}")
+    return float(done.stdout.split()[-1])
+
+
+def collection(args: Args) -> list[tuple]:
+    """Measure collection on CartPole, verbal, 10 episodes; return the table's rows."""
+    peer, unit = "generate per step", "decisions per second"
+    scored = ["--episodes", "10"]
+    one_word = plain_loop(args.model, "score", 8, 30)
+    rows = [
+        table_row("score", "cartpole", "", collect(args.model, scored), f"{peer}, 8 tokens", one_word, unit),
+        table_row(
+            "score without memo",
+            "cartpole",
+            "",
+            collect(args.model, [*scored, "--no-memo"]),
+            f"{peer}, 8 tokens",
+            one_word,
+            unit,
+        ),
+    ]
+    reasoned = plain_loop(args.model, "cot", 64, 10)
+    options = ["--episodes", "10", "--horizon", "5", "--decide", "cot", "--max-new-tokens", "64"]
+    rows.append(table_row("cot", "cartpole", "", collect(args.model, options), f"{peer}, 64 tokens", reasoned, unit))
+    return rows
+
+
+def main() -> None:
+    """Measure, and write one table."""
+    args = tyro.cli(Args)
+    os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    measured = [row for name in args.measure for row in {"training": training, "collection": collection}[name](args)]
+    new = {(str(row[0]), str(row[1])) for row in measured}
+    kept = []
+    if args.output.exists():
+        kept = [tuple(row) for row in csv.reader(args.output.open()) if (row[0], row[1]) not in new][1:]
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([COLUMNS, *kept, *measured])
     write_text(args.output, table.getvalue())
 
 
