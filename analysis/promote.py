@@ -1,11 +1,14 @@
-"""Move freshly trained runs into results/runs/, the shipped tree, after checking them. For maintainers.
+"""Move freshly trained runs and collected episodes into results/, the shipped tree, after checks. For maintainers.
 
     python -m analysis.promote --tree rerun
 
 A run is refused when it does not hold what its name promises: its environment, protocol, arm and every seed and
-iteration; when its .json is missing; or when runs of one environment were made with different versions.
+iteration; when its .json is missing; or when runs of one environment were made with different versions. Episodes are
+refused when their data is damaged, or their transcript does not tell every step. Those that were imported are left
+where they are: they are the authors' to give.
 """
 
+import gzip
 import json
 import shutil
 from dataclasses import dataclass
@@ -15,18 +18,19 @@ import tyro
 
 import envs
 from analysis.runs import POLICIES, read_run
+from envs.datasets import load_dataset, read_meta
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import written_whole
 
 
 @dataclass
 class Args:
-    """Promote the runs of one tree."""
+    """Promote the runs and the collected episodes of one tree."""
 
     tree: Path = Path("rerun")
-    """the tree that holds results/runs/"""
-    to: Path = Path("results/runs")
-    """where shipped runs live"""
+    """the tree that holds results/runs/ and results/datasets/"""
+    to: Path = Path("results")
+    """where shipped products live"""
 
 
 def check(run: Path) -> dict:
@@ -52,8 +56,18 @@ def check(run: Path) -> dict:
     return description
 
 
+def check_dataset(folder: Path) -> None:
+    """Raise Failure when the episodes in <env>/<llm>/ cannot be trusted."""
+    episodes = load_dataset(folder, folder.parent.name)
+    with gzip.open(folder / "transcripts.jsonl.gz", "rt", encoding="utf-8") as file:
+        told = [(row["episode"], row["step"], row["action"]) for row in map(json.loads, file)]
+    played = [(i, t, action.tolist()) for i, episode in enumerate(episodes) for t, action in enumerate(episode.actions)]
+    if told != played:
+        raise Failure(f"The transcript in {folder} does not tell what was played.")
+
+
 def main() -> None:
-    """Check all runs first, then copy them."""
+    """Check everything first, then copy it."""
     args = tyro.cli(Args)
     runs = sorted((args.tree / "results/runs").glob("*/*/*.csv"))
     if not runs:
@@ -64,12 +78,19 @@ def main() -> None:
         first = versions.setdefault(run.parts[-2], (made_with, run.name))
         if "null" not in (made_with, first[0]) and made_with != first[0]:
             raise Failure(f"{run} was made with torch {made_with}, {first[1]} with {first[0]}.")
+    metas = sorted((args.tree / "results/datasets").glob("*/*/meta.json"))
+    collected = [meta.parent for meta in metas if "decision" in read_meta(meta.parent)]
+    for folder in collected:
+        check_dataset(folder)
     for run in runs:
         for source in (run, run.with_suffix(".json")):
-            target = args.to / Path(*source.parts[-3:])
+            target = args.to / "runs" / Path(*source.parts[-3:])
             with written_whole(target) as temporary:
                 shutil.copyfile(source, temporary)
-    print(f"{len(runs)} runs are in {args.to}.")
+    for folder in collected:
+        with written_whole(args.to / "datasets" / Path(*folder.parts[-2:])) as temporary:
+            shutil.copytree(folder, temporary)
+    print(f"{len(runs)} runs and {len(collected)} datasets are in {args.to}.")
 
 
 if __name__ == "__main__":

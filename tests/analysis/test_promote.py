@@ -1,0 +1,77 @@
+"""What may be shipped: runs that hold what their names promise, episodes that their transcripts tell."""
+
+import gzip
+import json
+import sys
+
+import numpy as np
+import pytest
+from synthetic_runs import write_run
+
+import envs
+from analysis import promote
+from envs.datasets import Episode, save_dataset
+from envs.errors import Failure
+
+
+def promote_tree(monkeypatch, tree):
+    monkeypatch.setattr(sys, "argv", ["promote", f"--tree={tree}", f"--to={tree / 'shipped'}"])
+    promote.main()
+    return {path.relative_to(tree / "shipped").as_posix() for path in (tree / "shipped").rglob("*") if path.is_file()}
+
+
+def make_run(tree, seeds=2, **changes):
+    path = write_run(tree, "paper", "frozen-lake", "online", np.zeros((seeds, 1, 150)))
+    arguments = {"env": "frozen-lake", "protocol": "paper", "arm": "online", "seeds": 2, "carry_over": 1}
+    description = {"arguments": {**arguments, **changes}, "versions": {"torch": "2"}}
+    path.with_suffix(".json").write_text(json.dumps(description))
+    return path
+
+
+def make_dataset(tree, policy, actions, told=None, **meta):
+    env = envs.make("frozen-lake")
+    observations = [env.reset(seed=0)[0]]
+    steps = [env.step(action)[:4] for action in actions]
+    observations += [step[0] for step in steps]
+    ends = np.zeros((2, len(actions)), dtype=bool)
+    ends[1, -1] = True
+    episode = Episode(np.array(observations), np.array(actions), np.array([step[1] for step in steps]), *ends)
+    rows = [{"episode": 0, "step": t, "action": action} for t, action in enumerate(told or actions)]
+    lines = gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode())
+    folder = tree / "results/datasets/frozen-lake" / policy
+    save_dataset(folder, "frozen-lake", [episode], {"policy": policy, **meta}, {"transcripts.jsonl.gz": lines})
+    return folder
+
+
+def test_sound_products_are_copied(monkeypatch, tmp_path):
+    make_run(tmp_path)
+    make_dataset(tmp_path, "llm", [0, 1, 0], decision={"decide": "score"})
+    make_dataset(tmp_path, "imported", [0, 1])
+    shipped = promote_tree(monkeypatch, tmp_path)
+    assert {"runs/paper/frozen-lake/online.csv", "runs/paper/frozen-lake/online.json"} <= shipped
+    assert {f"datasets/frozen-lake/llm/{name}" for name in ("meta.json", "data/main_data.hdf5")} <= shipped
+    assert not any("imported" in name for name in shipped)  # the authors' own, not ours to ship
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"env": "cartpole"}, "was made in cartpole"),
+        ({"protocol": "released"}, "was made as released/online"),
+        ({"arm": "mix"}, "was made as paper/mix"),
+        ({"seeds": 3}, "should have 450 rows and has 300"),
+    ],
+)
+def test_a_run_that_is_not_what_its_name_says_is_refused(monkeypatch, tmp_path, changes, sentence):
+    make_run(tmp_path, **changes)
+    with pytest.raises(Failure, match=sentence):
+        promote_tree(monkeypatch, tmp_path)
+    assert not (tmp_path / "shipped").exists()
+
+
+def test_episodes_that_their_transcript_does_not_tell_are_refused(monkeypatch, tmp_path):
+    make_run(tmp_path)
+    make_dataset(tmp_path, "llm", [0, 1, 0], told=[0, 1, 2], decision={})
+    with pytest.raises(Failure, match="does not tell what was played"):
+        promote_tree(monkeypatch, tmp_path)
+    assert not (tmp_path / "shipped").exists()
