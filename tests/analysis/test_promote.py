@@ -59,7 +59,7 @@ def test_sound_products_are_copied(monkeypatch, tmp_path):
         ({"env": "cartpole"}, "was made in cartpole"),
         ({"protocol": "released"}, "was made as released/online"),
         ({"arm": "mix"}, "was made as paper/mix"),
-        ({"seeds": 3}, "should have 450 rows and has 300"),
+        ({"seeds": 3}, "should have 300 rows and has 450"),
     ],
 )
 def test_a_run_that_is_not_what_its_name_says_is_refused(monkeypatch, tmp_path, changes, sentence):
