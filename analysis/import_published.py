@@ -10,6 +10,7 @@ network of their own and are seeds; those of loro handed one network on and are 
 import json
 import os
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +30,18 @@ NAMES = {
     "pendulum": "Pendulum",
     "represented-pong": "RepresentedPong",
 }
-TAU, PRETRAIN_STEPS, REPEATS = 10, 3000, 5
+LLMS = {
+    "": {"7b": "qwen-7b", "32b": "qwen-32b"},
+    "SFT": {"7b": "qwen-7b-sft"},
+    "DS": {"7b": "deepseek-7b", "32b": "deepseek-14b"},
+}
+"""What the caches' names end with, and whose episodes their keys mean."""
+TAUS, PRETRAIN_STEPS, REPEATS = (10, 20, 30), (1000, 3000), 5
 
 
 @dataclass
 class Args:
-    """Import the curves behind the main figure (7B, tau = 10, N = 3000)."""
+    """Import every curve behind the paper's figures."""
 
     source: Path | None = None
     """a folder with the authors' files; by default $LORO_AUTHORS_DATA"""
@@ -42,24 +49,56 @@ class Args:
     """the folder to write <env>/<arm>.csv into"""
 
 
-def published_curves(source: Path, env: str) -> dict[str, np.ndarray]:
-    """Return the curves [repeats, iterations] of the arms online, loro and mix of one environment."""
-    cache = load_released_pickle(source / f"cache_{NAMES[env]}_Neps_{TAU}.pkl")
-    records = load_released_pickle(locate(released_file(env, "qwen-7b"), source))._buffer._episodes
-    llm_return = np.mean([np.sum(record.rewards) for record in records])
-    iterations = envs.get(env).iterations
+@dataclass
+class Published:
+    """One arm's curves and the cache that they come from."""
 
-    def curves(key: str) -> np.ndarray:
-        return np.array([np.asarray(cache[f"{key}_{repeat}"], dtype=np.float64) for repeat in range(REPEATS)])
+    cache: Path
+    returns: np.ndarray
+    """[repeats, iterations]; the warm-up included"""
 
-    def after_warm_up(online: np.ndarray) -> np.ndarray:
-        return np.hstack([np.full((REPEATS, TAU), llm_return), online[:, : iterations - TAU]])
 
-    return {
-        "online": curves("online")[:, :iterations],
-        f"loro_qwen-7b_tau{TAU}_n{PRETRAIN_STEPS}": after_warm_up(curves(f"pretrain_7b_{PRETRAIN_STEPS}")),
-        f"mix_qwen-7b_tau{TAU}": after_warm_up(curves("finetune_7b")),
-    }
+def published_runs(source: Path, env: str) -> dict[str, Published]:
+    """Return the published curves of one environment by the names that our own runs of these arms have.
+
+    The caches hold what followed the tau episodes of an LLM; those themselves are its mean return, as in the authors'
+    figures. Agents that began with episodes of their own or of random play have these in their curves.
+    """
+    iterations, found = envs.get(env).iterations, {}
+    for ending, llms in LLMS.items():
+        for tau in TAUS:
+            path = source / f"cache_{NAMES[env]}_Neps_{tau}{ending}.pkl"
+            if ending and not path.exists():
+                continue  # these LLMs did not play everywhere
+            cache = load_released_pickle(path)
+            if not ending and tau == TAUS[0]:
+                found["online"] = Published(path, curves(cache, "online", iterations))
+            for key, llm in llms.items():
+                counted = tau if ending == "SFT" else None  # here the authors' figures count the episodes used
+                warm_up = np.full((REPEATS, tau), llm_return(source, env, llm, counted))
+                arms = {f"pretrain_{key}_{steps}": f"loro_{llm}_tau{tau}_n{steps}" for steps in PRETRAIN_STEPS}
+                for name, arm in {**arms, f"finetune_{key}": f"mix_{llm}_tau{tau}"}.items():
+                    if f"{name}_0" in cache:
+                        found[arm] = Published(path, np.hstack([warm_up, curves(cache, name, iterations - tau)]))
+    for ending, arm in {"": "pretrain-on-policy", "_rand": "pretrain-random"}.items():
+        path = source / f"cache_{NAMES[env]}_on_policy_pretrain_exp{ending}.pkl"
+        cache = load_released_pickle(path)
+        for tau, steps in product(TAUS, PRETRAIN_STEPS):
+            returns = curves(cache, f"pretrain_{tau}_eps_{steps}_steps", iterations, ending)
+            found[f"{arm}_tau{tau}_n{steps}"] = Published(path, returns)
+    return found
+
+
+def curves(cache: dict[str, list], name: str, iterations: int, ending: str = "") -> np.ndarray:
+    """Return the five repeats of one arm [repeats, iterations]."""
+    repeats = [cache[f"{name}_{repeat}{ending}"] for repeat in range(REPEATS)]
+    return np.array([np.asarray(returns, dtype=np.float64)[:iterations] for returns in repeats])
+
+
+def llm_return(source: Path, env: str, llm: str, episodes: int | None) -> float:
+    """Return the mean return of the first `episodes` that an LLM played; None: of all."""
+    records = load_released_pickle(locate(released_file(env, llm), source))._buffer._episodes
+    return float(np.mean([np.sum(record.rewards) for record in records[:episodes]]))
 
 
 def main() -> None:
@@ -69,17 +108,16 @@ def main() -> None:
     if source is None or not source.is_dir():
         raise UsageError("The published curves are in the authors' data folder: name it with --source.")
     for env in envs.ENVIRONMENTS:
-        cache = source / f"cache_{NAMES[env]}_Neps_{TAU}.pkl"
-        for arm, curves in published_curves(source, env).items():
+        for arm, published in published_runs(source, env).items():
             lines = [",".join(COLUMNS)]
-            for (agent, iteration), value in np.ndenumerate(curves):
+            for (agent, iteration), value in np.ndenumerate(published.returns):
                 seed, repeat = (0, agent) if arm.startswith("loro") else (agent, 0)
                 lines.append(f"{seed},{repeat},{iteration},,,{value:.9g},,,")
             description = {
                 "algorithm": "the authors' own runs",
                 "arguments": {"env": env, "arm": arm.split("_")[0], "protocol": "published"},
-                "source": f"{REPOSITORY}/blob/{COMMIT}/data/{cache.name}",
-                "source_sha256": sha256(cache),
+                "source": f"{REPOSITORY}/blob/{COMMIT}/data/{published.cache.name}",
+                "source_sha256": sha256(published.cache),
             }
             output = args.output / env / f"{arm}.csv"
             write_text(output.with_suffix(".json"), json.dumps(description, indent=2, sort_keys=True) + "\n")

@@ -10,25 +10,19 @@ What is not among the runs is left out and named on stdout.
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
-import numpy as np
-import tyro
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import tyro
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 import envs
+from analysis import plotting
+from analysis.plotting import BLACK, BLUE, GREEN, ORANGE, STYLE, WARM_UP, Curve, Level, save_figure
 from analysis.runs import POLICIES, Run, common_iterations, read_run, select_runs
-from analysis.statistics import bootstrap_interval
 from envs.errors import UsageError, run_command_line
-from envs.files import written_whole
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart
-BLUE, ORANGE, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#8C8C8C", "#000000"
 CURVES = {
     ("online", "paper"): ("online RL", {"color": BLUE}),
     ("loro", "paper"): ("LORO", {"color": ORANGE}),
@@ -39,18 +33,6 @@ CURVES = {
 LEVELS = {
     "llm-policy": ("LLM as the policy", {"color": BLACK, "ls": (0, (5, 2)), "lw": 0.9, "zorder": 1}),
     "random-policy": ("random policy", {"color": BLACK, "ls": (0, (1, 2)), "lw": 0.9, "zorder": 1}),
-}
-WARM_UP = {"color": GREY, "alpha": 0.15, "lw": 0}
-STYLE = {
-    "font.size": 7,
-    "axes.titlesize": 8,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "lines.linewidth": 1.1,
-    "legend.frameon": False,
-    "pdf.fonttype": 42,
-    "savefig.dpi": 200,
 }
 
 
@@ -93,59 +75,13 @@ def drawn_runs(runs: list[Run], env: str) -> dict[tuple[str, str] | str, Run]:
 
 def draw_panel(axes: Axes, panel: dict[tuple[str, str] | str, Run], iterations: int) -> None:
     """Draw one environment over its `iterations`."""
-    lowest, learnt, highest = [], [], []
-    for key, (_, style) in CURVES.items():
-        if key not in panel:
-            continue
-        curves = panel[key].curves()[:, :iterations]
-        mean, (low, high) = curves.mean(axis=0), bootstrap_interval(curves)
-        axes.plot(np.arange(len(mean)), mean, **{"zorder": 2, **style})
-        if len(curves) > 1 and panel[key].protocol != "published":  # one chain has no interval
-            axes.fill_between(np.arange(len(mean)), low, high, color=style["color"], alpha=0.18, lw=0, zorder=0)
-        after_warm_up = slice(panel[key].tau or 0, None)
-        lowest.append(mean.min())
-        learnt.append(mean[after_warm_up])
-        highest.append(np.fmax(mean, high)[after_warm_up])
-    levels = {name: panel[name].mean_return() for name in LEVELS if name in panel}
-    bottom, top = return_limits(np.concatenate(learnt), np.concatenate(highest), [min(lowest), *levels.values()])
-    below = {LEVELS[name][0].split()[0]: value for name, value in levels.items() if value < bottom}
-    above = {LEVELS[name][0].split()[0]: value for name, value in levels.items() if value > top}
-    if min(lowest) < bottom:
-        below["curves"] = min(lowest)
-    axes.set_ylim(*room_for_notes(axes, bottom, top, below, above))
-    axes.set_xlim(0, max(iterations - 1, 1))
-    for name, value in levels.items():
-        axes.axhline(value, **LEVELS[name][1])
-    warm_up = max((run.tau for run in panel.values() if run.tau), default=0)
-    if warm_up:
-        axes.axvspan(0, warm_up - 0.5, **WARM_UP)
-    axes.grid(color="#E6E6E6", lw=0.5)
-    axes.set_axisbelow(True)
-
-
-def return_limits(learnt: np.ndarray, highest: np.ndarray, others: list[float]) -> tuple[float, float]:
-    """Return the limits of the axis of returns.
-
-    A few evaluations can be a hundred times worse than all others and would flatten the panel, as would a bad policy's
-    level. So the limits hold 97% of what was learnt, and of the `others` those that take at most half of the height.
-    """
-    low, high = np.quantile(learnt, 0.03), highest.max()
-    near = [value for value in others if low - (high - low) <= value <= high + (high - low)]
-    low, high = min([low, *near]), max([high, *near])
-    margin = 0.06 * (high - low) or 1
-    return low - margin, high + margin
-
-
-def room_for_notes(
-    axes: Axes, bottom: float, top: float, below: dict[str, float], above: dict[str, float]
-) -> tuple[float, float]:
-    """Say at the panel's edges how far outside some values lie, and return limits that leave room for that."""
-    room = 0.09 * (top - bottom)
-    for y, side, arrow, values in ((0.02, "bottom", "↓", below), (0.98, "top", "↑", above)):
-        note = f"{arrow} " + ", ".join(f"{name} {value:,.0f}".replace("-", "−") for name, value in values.items())
-        if values:
-            axes.text(0.99, y, note, transform=axes.transAxes, ha="right", va=side, fontsize=5.5, zorder=3)
-    return bottom - room * bool(below), top + room * bool(above)
+    curves = [Curve(panel[key], style) for key, (_, style) in CURVES.items() if key in panel]
+    levels = [
+        Level(label.split()[0], panel[name].mean_return(), style)
+        for name, (label, style) in LEVELS.items()
+        if name in panel
+    ]
+    plotting.draw_panel(axes, curves, levels, iterations)
 
 
 def legend_entries(panels: list[dict[tuple[str, str] | str, Run]]) -> list[Artist]:
@@ -209,10 +145,7 @@ def main() -> None:
     lengths = {env: common_iterations(list(panel.values()), env) for env, panel in shown.items()}
     plt.rcParams.update(STYLE)
     figure = draw(shown, lengths)
-    for path in (args.output.with_suffix(".pdf"), args.output.with_suffix(".png")):
-        metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
-        with written_whole(path) as temporary:
-            figure.savefig(temporary, format=path.suffix[1:], metadata=metadata)
+    save_figure(figure, args.output)
     print(f"{args.output}: {sum(map(len, shown.values()))} runs drawn.")
     missing = left_out({env: shown.get(env, {}) for env in panels})
     if missing:

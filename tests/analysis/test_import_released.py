@@ -266,20 +266,28 @@ def test_published_runs_sum_to_the_published_numbers(tmp_path, monkeypatch):
     if not published.exists():
         pytest.skip("the table of published numbers is not here")
     run(["--source", AUTHORS, "--output", tmp_path], monkeypatch, import_published)
-    rows = [line.split(",") for line in published.read_text().splitlines()[1:]]
-    for env, name in import_published.NAMES.items():
-        for arm, file in (
-            ("online", "online"),
-            ("loro", "loro_qwen-7b_tau10_n3000"),
-            ("mix", "mix_qwen-7b_tau10"),
-        ):
-            wanted = {"online": ("", "10", ""), "loro": ("7b", "10", "3000"), "mix": ("7b", "10", "")}[arm]
-            (row,) = [r for r in rows if r[0] == name and r[1] == arm and tuple(r[2:5]) == wanted]
-            sums = np.zeros(5)
-            for line in (tmp_path / env / f"{file}.csv").read_text().splitlines()[1:]:
-                cells = line.split(",")
-                sums[int(cells[0]) + int(cells[1])] += float(cells[5])
-            np.testing.assert_allclose(sums, [float(x) for x in row[8:13]], atol=0.051)
+    names = {
+        "7b": "qwen-7b",
+        "32b": "qwen-32b",
+        "7b-sft": "qwen-7b-sft",
+        "ds-7b": "deepseek-7b",
+        "ds-14b": "deepseek-14b",
+    }
+    environments = {name: env for env, name in import_published.NAMES.items()}
+    checked = set()
+    for line in published.read_text().splitlines()[1:]:
+        name, arm, llm, tau, steps, _, _, _, *repeats = line.split(",")
+        if arm == "llm-policy" or (arm == "online" and tau != "10"):
+            continue
+        details = [arm, names.get(llm, ""), f"tau{tau}", f"n{steps}" if steps else ""]
+        file = "online" if arm == "online" else "_".join(filter(None, details))
+        sums = np.zeros(5)
+        for row in (tmp_path / environments[name] / f"{file}.csv").read_text().splitlines()[1:]:
+            cells = row.split(",")
+            sums[int(cells[0]) + int(cells[1])] += float(cells[5])
+        np.testing.assert_allclose(sums, [float(x) for x in repeats], atol=0.051, err_msg=f"{name} {file}")
+        checked.add((environments[name], file))
+    assert checked == {(path.parent.name, path.stem) for path in tmp_path.glob("*/*.csv")}
 
 
 class Tries:
