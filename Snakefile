@@ -15,9 +15,13 @@ import re
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(workflow.basedir)))
+
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from snakemake.exceptions import WorkflowError
+
+from analysis.figure_lines import KINDS, figures_of, runs_of
 
 
 if "tree" not in config:  # no --configfile given: the paper
@@ -44,6 +48,8 @@ FETCHED_LLMS = {
 }
 DRAWN_ARMS = ("online", "loro")
 MAIN_FIGURES = ["main", *(f"{env}_main" for env in ENVIRONMENTS)]
+GRID_FIGURES = [f"{env}_{kind}" for env in ENVIRONMENTS for kind in figures_of(env)]
+WANTED_FIGURES = MAIN_FIGURES + (GRID_FIGURES if config["grid"] else [])
 
 
 def arm_file(arm):
@@ -51,6 +57,9 @@ def arm_file(arm):
     llm = "" if arm in ("pretrain-on-policy", "pretrain-random") else f"_{MAIN_LLM}"
     steps = "" if arm == "mix" else f"_n{PRETRAIN_STEPS}"
     return arm if arm == "online" else f"{arm}{llm}_tau{TAU}{steps}"
+
+
+MAIN_RUNS = [arm_file(arm) for arm in ("online", "loro", "loro-discard", "mix", "pretrain-on-policy", "pretrain-random")]
 
 
 def environments_of(wildcards):
@@ -90,16 +99,35 @@ def published_runs(wildcards):
     return [path for path in paths if Path(path).exists()]
 
 
+def grid_runs(prefix, wildcards):
+    """List the runs that one of the paper's other figures shows: all arms under `paper`, loro under `released` too."""
+    runs = runs_of(wildcards.kind, wildcards.env)
+    both = [("paper", run) for run in runs] + [("released", run) for run in runs if run.startswith("loro_")]
+    return [f"{prefix}results/runs/{protocol}/{wildcards.env}/{run}.csv" for protocol, run in both]
+
+
+def published_grid_runs(wildcards):
+    """List the authors' own curves of one of the paper's other figures; they are shipped."""
+    paths = [f"results/runs/published/{wildcards.env}/{run}.csv" for run in runs_of(wildcards.kind, wildcards.env)]
+    return [path for path in paths if Path(path).exists()]
+
+
+def shipped_grid_runs(wildcards):
+    """List the shipped runs of one of the paper's other figures: those that are there, and the published curves."""
+    return [run for run in grid_runs("", wildcards) if Path(run).exists()] + published_grid_runs(wildcards)
+
+
 wildcard_constraints:
     env="|".join(ENVIRONMENTS),
     protocol="paper|released",
     figure="|".join(MAIN_FIGURES),
+    kind="|".join(KINDS),
 
 
 rule all:
     default_target: True
     input:
-        expand(f"{TREE}/paper_figs/{{figure}}.pdf", figure=MAIN_FIGURES),
+        expand(f"{TREE}/paper_figs/{{figure}}.pdf", figure=WANTED_FIGURES),
         f"{TREE}/results/tables/main.md",
         f"{TREE}/results/tables/comparison.md",
 
@@ -249,7 +277,9 @@ def training_arguments(wildcards, input):
         arguments += ["--dataset", str(Path(input[0]).parent)]
     if config["iterations"]:
         arguments += ["--iterations", str(config["iterations"])]
-    arguments += ["--seeds", str(config["seeds"][wildcards.protocol][wildcards.env])]
+    main = wildcards.arm in MAIN_RUNS
+    seeds = config["seeds"][wildcards.protocol][wildcards.env] if main else config["seeds"]["others"][wildcards.protocol]
+    arguments += ["--seeds", str(seeds)]
     return " ".join(arguments)
 
 
@@ -304,6 +334,27 @@ use rule fresh_main_figure as main_figure with:
         png="paper_figs/{figure}.png",
 
 
+rule fresh_grid_figure:
+    message:
+        "Drawing {output.pdf}"
+    input:
+        lambda wildcards: grid_runs(f"{TREE}/", wildcards),
+        published_grid_runs,
+    output:
+        pdf=f"{TREE}/paper_figs/{{env}}_{{kind}}.pdf",
+        png=f"{TREE}/paper_figs/{{env}}_{{kind}}.png",
+    shell:
+        "python -m analysis.grid_figure --env {wildcards.env} --kind {wildcards.kind} --runs {input} --output {output.pdf}"
+
+
+use rule fresh_grid_figure as grid_figure with:
+    input:
+        shipped_grid_runs,
+    output:
+        pdf="paper_figs/{env}_{kind}.pdf",
+        png="paper_figs/{env}_{kind}.png",
+
+
 rule fresh_main_table:
     message:
         "Writing {output.md}"
@@ -342,5 +393,5 @@ rule figures:
     message:
         "Figures and tables of the shipped runs"
     input:
-        expand("paper_figs/{figure}.pdf", figure=MAIN_FIGURES),
+        expand("paper_figs/{figure}.pdf", figure=MAIN_FIGURES + GRID_FIGURES),
         "results/tables/main.md",

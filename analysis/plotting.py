@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import pandas as pd
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -38,6 +39,8 @@ class Curve:
     run: Run
     style: dict[str, Any]
     """matplotlib's arguments of the line"""
+    window: int = 1
+    """iterations of the running mean that every seed's curve is drawn as"""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def draw_panel(axes: Axes, curves: list[Curve], levels: list[Level], iterations:
     """Draw means over seeds with their 95% bootstrap bands over `iterations`, and levels across."""
     lowest, learnt, highest = [], [], []
     for curve in curves:
-        returns = curve.run.curves()[:, :iterations]
+        returns = running_mean(curve.run.curves()[:, :iterations], curve.window, curve.run.tau or 0)
         mean, (low, high) = returns.mean(axis=0), bootstrap_interval(returns)
         axes.plot(np.arange(len(mean)), mean, **{"zorder": 2, **curve.style})
         if len(returns) > 1 and curve.run.protocol != "published":  # one chain has no interval
@@ -78,6 +81,15 @@ def draw_panel(axes: Axes, curves: list[Curve], levels: list[Level], iterations:
         axes.axvspan(0, warm_up - 0.5, **WARM_UP)
     axes.grid(color="#E6E6E6", lw=0.5)
     axes.set_axisbelow(True)
+
+
+def running_mean(returns: np.ndarray, window: int, warm_up: int) -> np.ndarray:
+    """Return the centred running mean of `returns` [seeds, iterations], of fewer iterations towards both ends.
+
+    The warm-up is left as it is, and nothing of it is mixed into what follows.
+    """
+    learnt = pd.DataFrame(returns[:, warm_up:].T).rolling(window, center=True, min_periods=1).mean()
+    return np.hstack([returns[:, :warm_up], learnt.to_numpy().T])
 
 
 def return_limits(learnt: np.ndarray, highest: np.ndarray, others: list[float]) -> tuple[float, float]:

@@ -79,11 +79,24 @@ def test_a_fresh_figure_trains_what_it_needs_and_only_that(clone):
     }
 
 
+@pytest.mark.parametrize(
+    ("figure", "trained"),
+    [("cartpole_mix", 4), ("pendulum_pretrain", 4), ("frozen-lake_model_size", 24), ("cliff-walking_sft_lcot", 5)],
+)
+def test_each_other_figure_trains_the_arms_it_shows(clone, figure, trained):
+    assert jobs(clone, f"rerun/paper_figs/{figure}.pdf")["train"] == trained
+    assert jobs(clone, f"paper_figs/{figure}.pdf") == {"grid_figure": 1}
+
+
 def test_plain_snakemake_makes_everything_under_rerun(clone):
     everything = jobs(clone)
-    assert everything["train"] == 6 * 5, "four arms and the released one, in six environments"
-    assert everything["fresh_main_figure"] == 7 and everything["comparison"] == 1
-    assert "main_figure" not in everything and "main_table" not in everything
+    main = 6 * (4 + 1)  # four arms and the released one
+    settings = 6 * (2 * 3 * 2 - 1) * 2  # LLM, tau and N, under both protocols, without the main one
+    sources = 6 * 2  # pretrained on own and on random episodes
+    tuned = (1 + 1 + 3) * 2  # the other LLMs of three environments
+    assert everything["train"] == main + settings + sources + tuned
+    assert everything["fresh_main_figure"] + everything["fresh_grid_figure"] == 1 + 39
+    assert everything["comparison"] == 1 and not {"main_figure", "grid_figure", "main_table"} & set(everything)
     outputs = re.findall(r"--output (\S+)", snakemake(clone, "--dry-run", "--printshellcmds").stdout)
     assert outputs and all(path.startswith(("rerun/", "models/")) for path in outputs)
 
@@ -106,7 +119,7 @@ def test_the_whole_chain_runs_for_real(clone):
         "environments": ["frozen-lake"],
         "llms": {"chance": {"source": "collect", "model": "random"}},
         "main": {"llm": "chance", "tau": 2, "pretrain_steps": 200},
-        "seeds": {"paper": {"frozen-lake": 2}},
+        "seeds": {"paper": {"frozen-lake": 2}, "others": {"paper": 2}},
         "episodes": {"collected": 3, "random": 3},
         "iterations": 5,
     }

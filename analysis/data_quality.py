@@ -1,0 +1,417 @@
+"""Does a warm start pay when the LLM plays well? What the LLM's data earns the learner, over how well the LLM plays.
+
+    python -m analysis.data_quality --runs results/runs/paper/*/*.csv \\
+        --output paper_figs/data_quality.pdf --table results/tables/data_quality.csv
+
+Both axes are on one scale per environment: 0 is the random policy's mean return, 1 the level that online RL reaches,
+the mean of its last 20 evaluations. An environment in which that level is not shown to exceed random has no such scale:
+it is in the table but not in the figure. Across: the LLM policy's mean return. Up: the arm's mean return minus online
+RL's over the iterations after the warm-up, so that the LLM's own returns are not counted as the learner's. The PNG goes
+beside the PDF, the .md beside the table's CSV.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import tyro
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from scipy import stats
+
+import envs
+from analysis.main_table import ARMS, number, title_of
+from analysis.plotting import BLACK, BLUE, GREEN, GREY, ORANGE, STYLE, save_figure
+from analysis.runs import Run, common_iterations, read_run, select_runs
+from analysis.statistics import bootstrap_interval, difference_interval, probability_of_improvement
+from envs.errors import Failure, UsageError, run_command_line
+from envs.files import write_text
+
+WARM_STARTS = ("loro", "mix")
+LEVEL = 20
+"""Iterations whose mean is a level of online RL: its first ones, its last ones."""
+FEWEST_POINTS = 6
+"""A rank correlation over fewer points says nothing."""
+# Okabe and Ito's colours, as in the main figure; each environment keeps its own whatever else is drawn
+COLOURS = dict(zip(envs.ENVIRONMENTS, (BLUE, GREEN, ORANGE, "#CC79A7", "#E69F00", "#56B4E9"), strict=True))
+MARKERS = "os^Dv<>PXph*"
+
+INTRODUCTION = """\
+# Does a warm start pay when the LLM plays well?
+
+Quality: (LLM's return - random policy's) / (online RL's last level - random policy's); 0 is random play, 1 what the
+learner reaches by itself. Gain: mean return after the warm-up (from iteration τ on) minus that of online RL in the same
+iterations; in the last but two columns as a share of the same scale. Means [95% bootstrap interval]: quality over the
+LLM's episodes, gain over the independent seeds of both arms; the scale itself is taken as it is. Online RL's first and
+last level: mean over 20 iterations. Intervals over few seeds are too narrow.
+"""
+FOOT = """\
+- The LLM's return is the mean over all its episodes; an arm learnt from the first τ of them, whose mean return is the
+  column "of them, used".
+- Whether an episode ended or was cut off early is known only where no state is terminal; elsewhere an LLM whose
+  "longest" episode is shorter than the evaluations may have been cut off unnoticed.
+- An iteration of online RL is 200 steps, a warm-up iteration one episode of the LLM: at the same iteration online RL
+  has taken no fewer steps.
+"""
+
+
+@dataclass
+class Args:
+    """Draw the gain by a warm start over the quality of the LLM's data, and write the numbers."""
+
+    runs: tuple[Path, ...]
+    """the run files: .../paper/<env>/<arm>.csv; arms that the figure does not show are ignored"""
+    output: Path
+    """the PDF to write; the PNG goes beside it"""
+    table: Path
+    """the CSV to write; the .md goes beside it"""
+    tau: int | None = None
+    """show only runs with this number of LLM episodes"""
+    pretrain_steps: int | None = None
+    """show only runs with this number of offline updates"""
+
+
+@dataclass
+class Baseline:
+    """What an environment's warm starts are measured against; returns, undiscounted."""
+
+    online: Run
+    random: Run | None
+    first: float
+    """online RL's mean over its first iterations"""
+    last: float
+    """online RL's mean over its last iterations: the reference"""
+    not_placed: str | None
+    """why the environment has no scale from random to the reference; None where it has one"""
+
+
+def longest_episode(policy: Run) -> int:
+    """Return the length of a policy's longest episode, steps; raise Failure when the run does not say."""
+    lengths = policy.table.eval_length
+    if not pd.api.types.is_numeric_dtype(lengths) or not (lengths > 0).all():
+        raise Failure(f"Run {policy.path} does not say how long each episode was (eval_length).")
+    return int(lengths.max())
+
+
+def cut_short(policy: Run) -> bool:
+    """Return whether a policy's episodes were cut off before the evaluations are.
+
+    Known only where no state is terminal; elsewhere a short episode may have ended by itself.
+    """
+    environment = envs.get(policy.env)
+    return environment.endless and longest_episode(policy) < environment.horizon
+
+
+def baseline_of(online: Run, random: Run | None) -> Baseline:
+    """Return an environment's baseline, and whether online RL is shown to exceed random play."""
+    levels = online.curves()[:, -LEVEL:].mean(axis=1)
+    first, last = float(online.curves()[:, :LEVEL].mean()), float(levels.mean())
+    reason = None
+    if random is None:
+        reason = "no run of the random policy"
+    elif cut_short(random):
+        reason = "the random policy's episodes were cut off before the evaluations are"
+    else:
+        low, high = difference_interval(levels, random.table.eval_return.to_numpy())
+        if not math.isfinite(low):
+            reason = "too few seeds for an interval"
+        elif low <= 0:
+            gap = f"{short(last - random.mean_return())}{interval(low, high)}"
+            reason = f"online RL's last level is not shown to exceed the random policy: the difference is {gap}"
+    return Baseline(online, random, first, last, reason)
+
+
+def quality_of(llm: Run, baseline: Baseline) -> tuple[float, float, float]:
+    """Return an LLM's quality on its environment's scale, with its 95% interval over the LLM's episodes.
+
+    Where its episodes were cut off early, returns do not compare, and returns per step are used for all three.
+    """
+    random, last = baseline.random.table, baseline.online.table.query("iteration > iteration.max() - @LEVEL")
+    tables = (llm.table, random, last)
+    returns = [t.eval_return / t.eval_length if cut_short(llm) else t.eval_return for t in tables]
+    worst, best = returns[1].mean(), returns[2].mean()
+    quality = (returns[0].to_numpy() - worst) / (best - worst)
+    return float(quality.mean()), *map(float, bootstrap_interval(quality))
+
+
+def row_of(run: Run, baseline: Baseline, llm: Run | None) -> dict[str, object]:
+    """Return the tidy row of one warm start; raise UsageError when nothing follows its warm-up."""
+    if run.iterations <= run.tau:
+        raise UsageError(f"Run {run.path} ends with its warm-up; there is nothing to compare after it.")
+    values, online = (r.curves()[:, run.tau :].mean(axis=1) for r in (run, baseline.online))
+    gain = np.array([values.mean() - online.mean(), *difference_interval(values, online)])
+    random_return = baseline.random.mean_return() if baseline.random else np.nan
+    placed = baseline.not_placed is None
+    scale = baseline.last - random_return if placed else np.nan
+    quality = quality_of(llm, baseline) if llm and placed else (np.nan,) * 3
+    return {
+        "env": run.env,
+        "llm": run.llm,
+        "tau": run.tau,
+        "pretrain_steps": run.pretrain_steps,
+        "arm": run.arm,
+        "llm_return": llm.mean_return() if llm else np.nan,
+        "llm_return_used": float(run.curves()[:, : run.tau].mean()),
+        "llm_episodes": llm.iterations if llm else None,
+        "llm_longest": longest_episode(llm) if llm else None,
+        "random_return": random_return,
+        "online_first": baseline.first,
+        "online_last": baseline.last,
+        "per_step": cut_short(llm) if llm else False,
+        **dict(zip(("quality", "quality_low", "quality_high"), quality, strict=True)),
+        **dict(zip(("gain", "gain_low", "gain_high"), gain, strict=True)),
+        **dict(zip(("gain_share", "gain_share_low", "gain_share_high"), gain / scale, strict=True)),
+        "improvement": probability_of_improvement(values, online),
+        "seeds": len(values),
+        "online_seeds": len(online),
+    }
+
+
+def by_name(runs: list[Run]) -> dict[tuple[str, str, str], Run]:
+    """Return the runs by (environment, arm, setting); raise UsageError where one is twice there or not of `paper`."""
+    named: dict[tuple[str, str, str], Run] = {}
+    for run in runs:
+        if run.protocol != "paper":
+            raise UsageError(f"{run.path} is not of the protocol paper: give only runs/paper/<env>/<arm>.csv.")
+        other = named.setdefault((run.env, run.arm, run.details), run)
+        if other is not run:
+            raise UsageError(f"{other.path} and {run.path} are the same run twice: give one.")
+        if run.arm in WARM_STARTS and (run.llm is None or run.tau is None):
+            raise UsageError(f"{run.path} does not name the LLM and tau: {run.arm}_<llm>_tau<tau>.")
+    return named
+
+
+def tidy(named: dict[tuple[str, str, str], Run]) -> tuple[list[dict[str, object]], dict[str, Baseline]]:
+    """Return the rows in the order of environments, LLMs, arms and settings, and the environments' baselines."""
+    rows, baselines = [], {}
+    for env in envs.ENVIRONMENTS:
+        warm = [run for run in named.values() if run.env == env and run.arm in WARM_STARTS]
+        if not warm:
+            continue
+        online = named.get((env, "online", ""))
+        if online is None:
+            raise UsageError(f"There is no run of online RL to compare {warm[0].path} with: give its online.csv too.")
+        common_iterations([online, *warm], env)
+        baselines[env] = baseline_of(online, named.get((env, "random-policy", "")))
+        for run in sorted(warm, key=lambda r: (r.llm, WARM_STARTS.index(r.arm), r.tau, r.pretrain_steps or 0)):
+            rows.append(row_of(run, baselines[env], named.get((env, "llm-policy", run.llm))))
+    if not rows:
+        raise UsageError("There is no loro and no mix run among the runs: nothing to compare with online RL.")
+    return rows, baselines
+
+
+def rank_correlation(rows: list[dict]) -> tuple[float, float, float, int] | None:
+    """Return Spearman's correlation of quality and gain, its 95% bootstrap interval, and the number of points.
+
+    A point is one LLM in one environment, the mean over its settings: these share their quality and are not further
+    evidence. Qualities per step are left out. None below 6 points, or where quality or gain is the same everywhere.
+    """
+    table = pd.DataFrame([row for row in rows if math.isfinite(row["quality"]) and not row["per_step"]])
+    if table.empty:
+        return None
+    x, y = table.groupby(["env", "llm"])[["quality", "gain_share"]].mean().to_numpy().T
+    if len(x) < FEWEST_POINTS or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+
+    def spearman(picks: np.ndarray, axis: int) -> np.ndarray:
+        a, b = (stats.rankdata(values[picks.astype(int)], axis=axis) for values in (x, y))
+        a, b = (ranks - ranks.mean(axis=axis, keepdims=True) for ranks in (a, b))
+        norm = np.sqrt((a**2).sum(axis=axis) * (b**2).sum(axis=axis))
+        # a resample of points that are all alike shows no correlation
+        return np.where(norm > 0, (a * b).sum(axis=axis) / np.where(norm > 0, norm, 1), 0.0)
+
+    low, high = bootstrap_interval(np.arange(len(x)), spearman)
+    return float(stats.spearmanr(x, y).statistic), float(low), float(high), len(x)
+
+
+def correlation_text(rows: list[dict]) -> str:
+    """Say an arm's rank correlation, or nothing where there is none to state."""
+    found = rank_correlation(rows)
+    if found is None:
+        return ""
+    value, low, high, points = found
+    return f"Spearman's ρ = {short(value)}{interval(low, high)}, {points} points"
+
+
+def draw_panel(axes: Axes, rows: list[dict], markers: dict[str, str]) -> None:
+    """Draw one arm's points: gain over quality, with their intervals; open where quality is per step."""
+    axes.axhline(0, color=BLACK, lw=0.7, zorder=1)
+    for x in (0, 1):
+        axes.axvline(x, color=GREY, lw=0.6, ls=(0, (2, 2)), zorder=1)
+    for row in rows:
+        colour = COLOURS[row["env"]]
+        ends = []
+        for key in ("quality", "gain_share"):
+            below, above = row[key] - row[f"{key}_low"], row[f"{key}_high"] - row[key]
+            # a percentile interval of a skewed sample may lie beside its mean; one seed has none
+            ends.append([[max(0, below) if below == below else 0], [max(0, above) if above == above else 0]])
+        axes.errorbar(
+            row["quality"],
+            row["gain_share"],
+            xerr=ends[0],
+            yerr=ends[1],
+            color=colour,
+            elinewidth=0.8,
+            marker=markers[row["llm"]],
+            markersize=4.5,
+            markerfacecolor="white" if row["per_step"] else colour,
+            markeredgewidth=0.9,
+        )
+    axes.grid(color="#E6E6E6", lw=0.5)
+    axes.set_axisbelow(True)
+    axes.set_ylabel("gain over online RL\nafter the warm-up (same scale)")
+    text = correlation_text(rows)
+    if text:
+        axes.set_title(text, loc="right", fontsize=6)
+
+
+def draw(rows: list[dict], baselines: dict[str, Baseline]) -> plt.Figure:
+    """Return the figure at column width, a panel for each arm that has points."""
+    shown = [row for row in rows if math.isfinite(row["quality"])]
+    if not shown:
+        raise UsageError("No point can be placed: " + "; ".join(_reasons(rows, baselines)) + ".")
+    llms = sorted({str(row["llm"]) for row in shown})
+    if len(llms) > len(MARKERS):
+        raise UsageError(f"The figure has markers for {len(MARKERS)} LLMs, the runs are of {len(llms)}: give fewer.")
+    markers = dict(zip(llms, MARKERS, strict=False))
+    arms = [arm for arm in WARM_STARTS if any(row["arm"] == arm for row in shown)]
+    figure, grid = plt.subplots(
+        len(arms),
+        1,
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        figsize=(3.4, 1.7 * len(arms) + 1.3),
+        layout="constrained",
+    )
+    for axes, arm in zip(grid[:, 0], arms, strict=True):
+        draw_panel(axes, [row for row in shown if row["arm"] == arm], markers)
+        axes.set_title(ARMS[arm], loc="left")
+    grid[-1, 0].set_xlabel("quality of the LLM's play\n(0: random policy, 1: online RL's last level)")
+    dots = {"ls": "", "marker": "o", "markersize": 4.5}
+    colours = []
+    for env in (env for env in COLOURS if env in baselines):
+        title = envs.get(env).title
+        if any(row["env"] == env for row in shown):
+            colours.append(Line2D([], [], **dots, color=COLOURS[env], label=title))
+        else:
+            colours.append(Line2D([], [], ls="", label=f"{title}: not placed"))
+    shapes = [Line2D([], [], **{**dots, "marker": marker}, color=GREY, label=llm) for llm, marker in markers.items()]
+    if any(row["per_step"] for row in shown):
+        shapes.append(
+            Line2D([], [], **dots, color=GREY, markerfacecolor="white", label="cut off early: by return per step")
+        )
+    figure.legend(handles=colours, loc="outside lower left", fontsize=6)
+    figure.legend(handles=shapes, loc="outside lower right", fontsize=6)
+    return figure
+
+
+def _reasons(rows: list[dict], baselines: dict[str, Baseline]) -> list[str]:
+    reasons = [f"{envs.get(env).title}: {b.not_placed}" for env, b in baselines.items() if b.not_placed]
+    lacking = dict.fromkeys(
+        (row["env"], row["llm"]) for row in rows if row["llm_episodes"] is None and not baselines[row["env"]].not_placed
+    )
+    return reasons + [f"{envs.get(env).title}: no run llm-policy_{llm}" for env, llm in lacking]
+
+
+def short(value: float) -> str:
+    """Format a return or a share for reading, or nothing where there is none."""
+    if not math.isfinite(value):
+        return ""
+    return number(value) if abs(value) >= 10 else f"{value + 0.0:.2f}".replace("-0.00", "0.00").replace("-", "−")
+
+
+def interval(low: float, high: float) -> str:
+    """Format an interval, or nothing where there is none."""
+    return f" [{short(low)}, {short(high)}]" if math.isfinite(low) else ""
+
+
+def line_of(row: dict) -> str:
+    """Return a row's line for reading."""
+    cells = [
+        envs.get(row["env"]).title,
+        title_of(row),
+        short(row["llm_return"]),
+        short(row["llm_return_used"]),
+        "" if row["llm_longest"] is None else str(row["llm_longest"]),
+        short(row["random_return"]),
+        short(row["online_first"]),
+        short(row["online_last"]),
+        short(row["quality"]) + interval(row["quality_low"], row["quality_high"]) + " per step" * row["per_step"],
+        short(row["gain"]) + interval(row["gain_low"], row["gain_high"]),
+        short(row["gain_share"]) + interval(row["gain_share_low"], row["gain_share_high"]),
+        f"{row['improvement']:.2f}",
+        f"{row['seeds']}, {row['online_seeds']}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def missing_runs(named: dict[tuple[str, str, str], Run]) -> list[str]:
+    """Name the runs that the figure could show and was not given, environment by environment."""
+    llms = sorted({run.llm for run in named.values() if run.llm})
+    lines = []
+    for env, environment in envs.ENVIRONMENTS.items():
+        runs = [run for run in named.values() if run.env == env]
+        missing = []
+        if runs:
+            missing = [arm for arm in ("online", "random-policy") if (env, arm, "") not in named]
+            for llm in llms:
+                there = {run.arm for run in runs if run.llm == llm}
+                arms = [arm for arm in (*WARM_STARTS, "llm-policy") if arm not in there]
+                missing.append(f"{llm} ({', '.join(arms) if there else 'everything'})" if arms else "")
+        missing = [name for name in missing if name]
+        if missing or not runs:
+            lines.append(f"- {environment.title}: no runs yet of {', '.join(missing) if runs else 'anything'}.")
+    return lines
+
+
+def markdown(rows: list[dict], baselines: dict[str, Baseline], named: dict[tuple[str, str, str], Run]) -> str:
+    """Return the table for reading, with what it lacks and what does not compare below it."""
+    head = "environment | arm | LLM's return | of them, used | longest | random | online, first | online, last"
+    head += " | quality | gain | gain, share | P(arm > online) | seeds (arm, online)"
+    lines = [INTRODUCTION, f"| {head} |", "|" + "---|" * (head.count(" | ") + 1), *map(line_of, rows), ""]
+    for arm in WARM_STARTS:
+        text = correlation_text([row for row in rows if row["arm"] == arm])
+        if text:
+            lines += [
+                f"{ARMS[arm]}, quality and gain: {text}. The points of an environment share its online RL and its "
+                "scale, so the interval is too narrow; a correlation is not a cause.",
+                "",
+            ]
+    lines += ["## Read with care", ""]
+    lines += [f"- {envs.get(env).title} is not placed: {b.not_placed}." for env, b in baselines.items() if b.not_placed]
+    for row in {(row["env"], row["llm"]): row for row in rows if row["per_step"]}.values():
+        environment = envs.get(row["env"])
+        lines.append(
+            f"- {environment.title}, {row['llm']}: the LLM's episodes were cut off after {row['llm_longest']} steps, "
+            f"evaluations after {environment.horizon}. Their returns do not compare, so quality is that of the returns "
+            "per step, an open marker in the figure and in no correlation. It is rough: an evaluation's later steps "
+            "start from where its first ones led."
+        )
+    missing = missing_runs(named)
+    return "\n".join([*lines, FOOT, *(["## Missing", "", *missing] if missing else [])]).rstrip("\n") + "\n"
+
+
+def main() -> None:
+    """Write the table and the figure."""
+    args = tyro.cli(Args)
+    runs = select_runs([read_run(path) for path in args.runs], None, args.tau, args.pretrain_steps)
+    named = by_name(runs)
+    rows, baselines = tidy(named)
+    plt.rcParams.update(STYLE)
+    figure = draw(rows, baselines)
+    table = pd.DataFrame(rows).astype(dict.fromkeys(("pretrain_steps", "llm_episodes", "llm_longest"), "Int64"))
+    write_text(args.table.with_suffix(".csv"), table.to_csv(index=False, float_format="%.8g"))
+    write_text(args.table.with_suffix(".md"), markdown(rows, baselines, named))
+    save_figure(figure, args.output)
+    shown = sum(math.isfinite(row["quality"]) for row in rows)
+    print(f"{args.output}: {shown} of {len(rows)} warm starts drawn.")
+    if shown < len(rows):
+        print(f"In the table only: {'; '.join(_reasons(rows, baselines))}.")
+
+
+if __name__ == "__main__":
+    run_command_line(main)

@@ -1,0 +1,124 @@
+"""The paper's other figures: mixing, sources of data, model size, offline updates, number of episodes, tuned LLMs.
+
+    python -m analysis.grid_figure --env cartpole --kind mix --runs results/runs/*/cartpole/*.csv --output FILE.pdf
+
+Same panels as the paper's (analysis/figure_lines.py). Solid lines with bands: protocol `paper`, means over seeds with
+95% bootstrap intervals. Dashed: protocol `released`. Dotted: the authors' published curves. The shaded iterations are
+the LLM's warm-up. Every seed's curve is drawn as its running mean over 9 iterations, or several lines of single
+evaluations could not be told apart (the authors smooth these figures too). What is not among the runs is left out and
+named on stdout.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import matplotlib.pyplot as plt
+import tyro
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+import envs
+from analysis.figure_lines import Line, Panel, figures_of, panels_of, runs_of
+from analysis.plotting import STYLE, WARM_UP, Curve, draw_panel, save_figure
+from analysis.runs import Run, common_iterations, read_run
+from envs.errors import UsageError, run_command_line
+
+PROTOCOL_STYLES = {
+    "paper": {},
+    "released": {"dashes": (4, 1.5), "lw": 0.8},
+    "published": {"dashes": (1, 1), "lw": 0.7, "zorder": 1},
+}
+WINDOW = 9
+"""Iterations of the running mean."""
+
+
+@dataclass
+class Args:
+    """Draw one figure of one environment."""
+
+    env: str
+    """the environment (see envs/)"""
+    kind: Literal["mix", "pretrain", "model_size", "pretrain_step", "pretrain_eps", "sft_lcot"]
+    """which figure"""
+    runs: tuple[Path, ...]
+    """run files: .../<protocol>/<env>/<arm>.csv; those that the figure does not show are passed over"""
+    output: Path
+    """the PDF to write; the PNG goes beside it"""
+
+
+def curves_of(panel: Panel, runs: dict[tuple[str, str], Run]) -> list[Curve]:
+    """Return the curves of a panel: each of its lines under every protocol that there is a run of."""
+    return [
+        Curve(runs[protocol, line.run], {"color": line.color, **style}, WINDOW)
+        for protocol, style in PROTOCOL_STYLES.items()
+        for line in panel.lines
+        if (protocol, line.run) in runs
+    ]
+
+
+def legend(lines: list[Line], runs: dict[tuple[str, str], Run]) -> list[Line2D | Patch]:
+    """Return the entries: colours for the lines that are there, dashes for the protocols, the warm-up's shade."""
+    there = {name for _, name in runs}
+    shown = {line.label: line.color for line in lines if line.run in there}
+    entries: list[Line2D | Patch] = [Line2D([], [], color=color, label=label) for label, color in shown.items()]
+    names = {"paper": "protocol paper", "released": "protocol released", "published": "as published"}
+    for protocol in dict.fromkeys(protocol for protocol in names if any(key[0] == protocol for key in runs)):
+        entries.append(Line2D([], [], color="#555555", **PROTOCOL_STYLES[protocol], label=names[protocol]))
+    if any(run.tau for run in runs.values()):
+        entries.append(Patch(**WARM_UP, label="LLM's warm-up"))
+    return entries
+
+
+def draw(env: str, panels: tuple[Panel, ...], runs: dict[tuple[str, str], Run], iterations: int) -> plt.Figure:
+    """Return the figure: one panel at column width, or a grid on a page."""
+    rows, columns = (1 + max(getattr(panel, name) for panel in panels) for name in ("row", "column"))
+    size = (3.4, 2.9) if len(panels) == 1 else (2.35 * columns, 1.8 * rows + 0.7)
+    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for panel in panels:
+        axes = grid[panel.row, panel.column]
+        curves = curves_of(panel, runs)
+        axes.set_title(panel.title or envs.get(env).title)
+        if curves:
+            draw_panel(axes, curves, [], iterations)
+        else:
+            axes.text(0.5, 0.5, "not computed", ha="center", va="center", transform=axes.transAxes, color="#777777")
+            axes.set_xticks([], [])
+            axes.set_yticks([], [])
+    for axes in grid[-1]:
+        axes.set_xlabel("iteration")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("return of the greedy policy")
+    entries = legend([line for panel in panels for line in panel.lines], runs)
+    figure.legend(handles=entries, loc="outside lower center", ncols=2 if columns == 1 else 4, fontsize=6)
+    if len(panels) > 1:
+        figure.suptitle(envs.get(env).title, fontsize=9)
+    return figure
+
+
+def main() -> None:
+    """Draw and save."""
+    args = tyro.cli(Args)
+    env = envs.get(args.env).name
+    if args.kind not in figures_of(env):
+        raise UsageError(f"The paper has no figure {args.kind} of '{env}': there are {', '.join(figures_of(env))}.")
+    wanted = runs_of(args.kind, env)
+    given = [read_run(path) for path in args.runs if path.parts[-2:-1] == (env,) and path.stem in wanted]
+    if not given:
+        raise UsageError(f"None of the runs given is shown by figure {args.kind} of '{env}'.")
+    runs: dict[tuple[str, str], Run] = {}
+    for run in given:
+        first = runs.setdefault((run.protocol, run.path.stem), run)
+        if first is not run:
+            raise UsageError(f"{first.path} and {run.path} are both given for one line: give one.")
+    plt.rcParams.update(STYLE)
+    save_figure(draw(env, panels_of(args.kind, env), runs, common_iterations(given, env)), args.output)
+    print(f"{args.output}: {len(runs)} runs drawn.")
+    for protocol in ("paper", "released"):
+        missing = [name for name in wanted if (protocol, name) not in runs]
+        if missing:
+            print(f"Left out, because no run was given ({protocol}): {', '.join(missing)}.")
+
+
+if __name__ == "__main__":
+    run_command_line(main)

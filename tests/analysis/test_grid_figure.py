@@ -1,0 +1,95 @@
+"""The paper's other figures: which panels and lines they have, and what the lines show."""
+
+import sys
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import same_color
+from synthetic_runs import write_run
+
+import envs
+from analysis import grid_figure
+from analysis.figure_lines import BLUE, GREEN, ORANGE, figures_of, panels_of, runs_of
+from analysis.plotting import running_mean
+from analysis.runs import read_run
+from envs.errors import run_command_line
+
+RANDOM = np.random.default_rng(3)
+
+
+def draw(arguments, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["grid_figure", *map(str, arguments)])
+    try:
+        run_command_line(grid_figure.main)
+    finally:
+        plt.close("all")
+
+
+def test_the_paper_has_39_figures():
+    assert sum(1 + len(figures_of(env)) for env in envs.ENVIRONMENTS) == 39
+    shapes = {"mix": (1, 1), "pretrain": (1, 1), "model_size": (2, 3), "pretrain_step": (2, 3), "pretrain_eps": (2, 2)}
+    for kind, (rows, columns) in shapes.items():
+        panels = panels_of(kind, "cartpole")
+        assert [(panel.row, panel.column) for panel in panels] == [(i, j) for i in range(rows) for j in range(columns)]
+    grid = {f"loro_{llm}_tau{t}_n{n}" for llm in ("qwen-7b", "qwen-32b") for t in (10, 20, 30) for n in (1000, 3000)}
+    for kind in ("model_size", "pretrain_step", "pretrain_eps"):
+        assert set(runs_of(kind, "cartpole")) == grid
+    assert len(panels_of("sft_lcot", "frozen-lake")[0].lines) == 5
+    assert "sft_lcot" not in figures_of("cartpole")
+
+
+def test_running_means_agree_with_a_plain_loop():
+    returns = RANDOM.normal(size=(2, 12))
+    drawn = running_mean(returns, 5, 3)
+    for seed in range(2):
+        for k in range(12):
+            window = [returns[seed, i] for i in range(k - 2, k + 3) if 3 <= i < 12]
+            assert drawn[seed, k] == pytest.approx(returns[seed, k] if k < 3 else sum(window) / len(window))
+
+
+def test_lines_show_their_runs_in_their_protocols_way(tmp_path):
+    returns = {name: RANDOM.normal(size=(3, 1, 15)) for name in runs_of("mix", "cartpole")}
+    paths = [write_run(tmp_path, "paper", "cartpole", name, values) for name, values in returns.items()]
+    paths.append(write_run(tmp_path, "published", "cartpole", "online", np.ones((1, 5, 15))))
+    runs = {(run.protocol, run.path.stem): run for run in map(read_run, paths)}
+    figure = grid_figure.draw("cartpole", panels_of("mix", "cartpole"), runs, 15)
+    (axes,) = figure.axes
+    names = ("online", "loro_qwen-7b_tau10_n3000", "mix_qwen-7b_tau10")
+    for color, name in zip((BLUE, ORANGE, GREEN), names, strict=True):
+        solid = [x for x in axes.lines if same_color(x.get_color(), color) and x.get_linestyle() == "-"]
+        assert len(solid) == 1
+        expected = running_mean(returns[name][:, 0], grid_figure.WINDOW, runs["paper", name].tau or 0).mean(axis=0)
+        np.testing.assert_allclose(solid[0].get_ydata(), expected)
+    dotted = [x for x in axes.lines if same_color(x.get_color(), BLUE) and x.get_linestyle() != "-"]
+    assert len(dotted) == 1 and set(dotted[0].get_ydata()) == {1.0}
+    plt.close("all")
+
+
+def test_what_is_missing_is_named_and_its_panel_says_so(tmp_path, monkeypatch, capsys):
+    runs = [write_run(tmp_path, "paper", "cartpole", "loro_qwen-7b_tau10_n1000", RANDOM.random((2, 1, 20)))]
+    runs.append(write_run(tmp_path, "paper", "cartpole", "online", RANDOM.random((2, 1, 20))))
+    arguments = ["--env", "cartpole", "--kind", "pretrain_step", "--runs", *runs]
+    for output in ("a/f.pdf", "b/f.pdf"):
+        draw([*arguments, "--output", tmp_path / output], monkeypatch)
+    printed = capsys.readouterr().out
+    assert "1 runs drawn" in printed and "(paper): loro_qwen-7b_tau10_n3000, loro_qwen-7b_tau20_n1000" in printed
+    for name in ("f.pdf", "f.png"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("env", "kind", "sentence"),
+    [
+        ("cartpole", "sft_lcot", "The paper has no figure sft_lcot of 'cartpole'"),
+        ("cartpole", "mix", "None of the runs given is shown"),
+        ("chess", "mix", "Unknown environment"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_sentence(tmp_path, monkeypatch, capsys, env, kind, sentence):
+    runs = [write_run(tmp_path, "paper", "cartpole", "loro_qwen-32b_tau10_n1000", np.zeros((1, 1, 5)))]
+    with pytest.raises(SystemExit) as stopped:
+        draw(["--env", env, "--kind", kind, "--runs", *runs, "--output", tmp_path / "out" / "f.pdf"], monkeypatch)
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and sentence in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
