@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import pairwise, takewhile
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -207,14 +207,16 @@ class LocalLLM:
         @torch.inference_mode()
         def run(batch: list[Chat]) -> list[Reading]:
             rows = [self.tokens(self.render(chat) + start) for chat in batch]
-            log_p, past, mask = self._read(rows, prefix)
+            after = {(): self._read(rows, prefix)}  # what was read with each beginning of a word
             scores: list[dict[str, float]] = [{} for _ in rows]
             for word, tokens in continuations.items():
-                total = log_p[:, tokens[0]]
-                cache, read, reading = copy.deepcopy(past) if len(tokens) > 1 else None, mask, log_p
-                for token, following in pairwise(tokens):
-                    reading, cache, read = self._forward([[token]] * len(rows), cache, read)
-                    total = total + reading[:, following]
+                total = torch.zeros(len(rows), device=self.device)
+                for length, token in enumerate(tokens):
+                    begun = tuple(tokens[:length])
+                    if begun not in after:
+                        _, past, mask = after[begun[:-1]]
+                        after[begun] = self._forward([[begun[-1]]] * len(rows), copy.deepcopy(past), mask)
+                    total = total + after[begun][0][:, token]
                 for row, number in zip(scores, total.tolist(), strict=True):
                     row[word] = number
             return [Reading(scores=s, tokens=len(row)) for s, row in zip(scores, rows, strict=True)]

@@ -88,12 +88,17 @@ class Baseline:
     """why the environment has no scale from random to the reference; None where it has one"""
 
 
-def longest_episode(policy: Run) -> int:
-    """Return the length of a policy's longest episode, steps; raise Failure when the run does not say."""
-    lengths = policy.table.eval_length
+def episode_lengths(run: Run) -> pd.Series:
+    """Return the lengths of a run's episodes, steps; raise Failure when the run does not say."""
+    lengths = run.table.eval_length
     if not pd.api.types.is_numeric_dtype(lengths) or not (lengths > 0).all():
-        raise Failure(f"Run {policy.path} does not say how long each episode was (eval_length).")
-    return int(lengths.max())
+        raise Failure(f"Run {run.path} does not say how long the episodes were (eval_length).")
+    return lengths
+
+
+def longest_episode(policy: Run) -> int:
+    """Return the length of a policy's longest episode, steps."""
+    return int(episode_lengths(policy).max())
 
 
 def cut_short(policy: Run) -> bool:
@@ -129,11 +134,14 @@ def quality_of(llm: Run, baseline: Baseline) -> tuple[float, float, float]:
 
     Where its episodes were cut off early, returns do not compare, and returns per step are used for all three.
     """
-    random, last = baseline.random.table, baseline.online.table.query("iteration > iteration.max() - @LEVEL")
-    tables = (llm.table, random, last)
-    returns = [t.eval_return / t.eval_length if cut_short(llm) else t.eval_return for t in tables]
-    worst, best = returns[1].mean(), returns[2].mean()
-    quality = (returns[0].to_numpy() - worst) / (best - worst)
+    per_step = cut_short(llm)
+
+    def returns(run: Run) -> np.ndarray:
+        return (run.table.eval_return / episode_lengths(run) if per_step else run.table.eval_return).to_numpy()
+
+    late = baseline.online.table.iteration >= baseline.online.iterations - LEVEL
+    worst, best = returns(baseline.random).mean(), returns(baseline.online)[late].mean()
+    quality = (returns(llm) - worst) / (best - worst)
     return float(quality.mean()), *map(float, bootstrap_interval(quality))
 
 
