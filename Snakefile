@@ -49,6 +49,7 @@ FETCHED_LLMS = {
 DRAWN_ARMS = ("online", "loro")
 MAIN_FIGURES = ["main", *(f"{env}_main" for env in ENVIRONMENTS)]
 GRID_FIGURES = [f"{env}_{kind}" for env in ENVIRONMENTS for kind in figures_of(env)]
+PLAYERS = config["data_quality"]["llms"]
 WANTED_FIGURES = MAIN_FIGURES + (GRID_FIGURES if config["grid"] else [])
 
 
@@ -117,6 +118,15 @@ def shipped_grid_runs(wildcards):
     return [run for run in grid_runs("", wildcards) if Path(run).exists()] + published_grid_runs(wildcards)
 
 
+def quality_runs(prefix):
+    """List the runs behind the question what the quality of an LLM's play does to a warm start."""
+    steps = config["data_quality"]["pretrain_steps"]
+    arms = ["online", "random-policy"]
+    for llm in PLAYERS:
+        arms += [f"llm-policy_{llm}", f"mix_{llm}_tau{TAU}", *(f"loro_{llm}_tau{TAU}_n{n}" for n in steps)]
+    return [f"{prefix}results/runs/paper/{env}/{arm}.csv" for env in ENVIRONMENTS for arm in arms]
+
+
 wildcard_constraints:
     env="|".join(ENVIRONMENTS),
     protocol="paper|released",
@@ -130,6 +140,7 @@ rule all:
         expand(f"{TREE}/paper_figs/{{figure}}.pdf", figure=WANTED_FIGURES),
         f"{TREE}/results/tables/main.md",
         f"{TREE}/results/tables/comparison.md",
+        [f"{TREE}/paper_figs/data_quality.pdf", f"{TREE}/results/tables/llm_policies.md"] if PLAYERS else [],
 
 
 def dataset(env, llm):
@@ -378,6 +389,53 @@ use rule fresh_main_table as main_table with:
         table="main",  # a wildcard, because snakemake adds a forced rule without one to every target
 
 
+rule fresh_data_quality:
+    message:
+        "Drawing {output.pdf}"
+    input:
+        quality_runs(f"{TREE}/"),
+    output:
+        pdf=f"{TREE}/paper_figs/data_quality.pdf",
+        png=f"{TREE}/paper_figs/data_quality.png",
+        csv=f"{TREE}/results/tables/data_quality.csv",
+        md=f"{TREE}/results/tables/data_quality.md",
+    shell:
+        "python -m analysis.data_quality --runs {input} --output {output.pdf} --table {output.csv}"
+
+
+use rule fresh_data_quality as data_quality with:
+    input:
+        [run for run in quality_runs("") if Path(run).exists()],
+    output:
+        pdf="paper_figs/{quality}.pdf",
+        png="paper_figs/{quality}.png",
+        csv="results/tables/{quality}.csv",
+        md="results/tables/{quality}.md",
+    wildcard_constraints:
+        quality="data_quality",
+
+
+rule fresh_llm_policies:
+    message:
+        "Writing {output.md}"
+    input:
+        [dataset(env, llm) for env in ENVIRONMENTS for llm in config["data_quality"]["table"]],
+    output:
+        csv=f"{TREE}/results/tables/llm_policies.csv",
+        md=f"{TREE}/results/tables/llm_policies.md",
+    params:
+        folders=lambda wildcards, input: [str(Path(meta).parent) for meta in input],
+    shell:
+        "python -m analysis.llm_policies --datasets {params.folders} --output {output.csv}"
+
+
+# The shipped table needs the authors' episodes too, which are not shipped: `snakemake figures` leaves it as it is.
+use rule fresh_llm_policies as llm_policies with:
+    output:
+        csv="results/tables/llm_policies.csv",
+        md="results/tables/llm_policies.md",
+
+
 rule comparison:
     message:
         "Comparing fresh and shipped runs"
@@ -393,5 +451,5 @@ rule figures:
     message:
         "Figures and tables of the shipped runs"
     input:
-        expand("paper_figs/{figure}.pdf", figure=MAIN_FIGURES + GRID_FIGURES),
+        expand("paper_figs/{figure}.pdf", figure=[*MAIN_FIGURES, *GRID_FIGURES, "data_quality"]),
         "results/tables/main.md",

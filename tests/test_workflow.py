@@ -94,9 +94,10 @@ def test_plain_snakemake_makes_everything_under_rerun(clone):
     settings = 6 * (2 * 3 * 2 - 1) * 2  # LLM, tau and N, under both protocols, without the main one
     sources = 6 * 2  # pretrained on own and on random episodes
     tuned = (1 + 1 + 3) * 2  # the other LLMs of three environments
-    assert everything["train"] == main + settings + sources + tuned
+    ours = 6 * 6 * 3  # the datasets collected here: LORO with two N, and mix
+    assert everything["train"] == main + settings + sources + tuned + ours
     assert everything["fresh_main_figure"] + everything["fresh_grid_figure"] == 1 + 39
-    assert everything["comparison"] == 1 and not {"main_figure", "grid_figure", "main_table"} & set(everything)
+    assert everything["comparison"] == 1 and not {"main_figure", "grid_figure", "data_quality"} & set(everything)
     outputs = re.findall(r"--output (\S+)", snakemake(clone, "--dry-run", "--printshellcmds").stdout)
     assert outputs and all(path.startswith(("rerun/", "models/")) for path in outputs)
 
