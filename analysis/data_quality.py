@@ -270,7 +270,7 @@ def draw_panel(axes: Axes, rows: list[dict], markers: dict[str, str]) -> None:
         )
     axes.grid(color="#E6E6E6", lw=0.5)
     axes.set_axisbelow(True)
-    axes.set_ylabel("gain over online RL\nafter the warm-up (same scale)")
+    axes.set_ylabel("gain over online RL\n(after the warm-up)")
     text = correlation_text(rows)
     if text:
         axes.set_title(text, loc="right", fontsize=6)
