@@ -22,6 +22,7 @@ from jsonschema.exceptions import best_match
 from snakemake.exceptions import WorkflowError
 
 from analysis.figure_lines import KINDS, figures_of, runs_of
+from analysis.protocols import DIFFERENCES, difference_of
 
 
 if "tree" not in config:  # no --configfile given: the paper
@@ -127,6 +128,15 @@ def quality_runs(prefix):
     return [f"{prefix}results/runs/paper/{env}/{arm}.csv" for env in ENVIRONMENTS for arm in arms]
 
 
+def defect_runs(prefix):
+    """List LORO under both protocols, as it is and with each single difference that can matter in an environment."""
+    runs = []
+    for env in config["defects"]:
+        arms = ["loro", *(f"loro-{name}" for name, one in DIFFERENCES.items() if env in one.environments)]
+        runs += [f"{prefix}results/runs/{p}/{env}/{arm_file(arm)}.csv" for p in ("paper", "released") for arm in arms]
+    return runs
+
+
 wildcard_constraints:
     env="|".join(ENVIRONMENTS),
     protocol="paper|released",
@@ -141,6 +151,7 @@ rule all:
         f"{TREE}/results/tables/main.md",
         f"{TREE}/results/tables/comparison.md",
         [f"{TREE}/paper_figs/data_quality.pdf", f"{TREE}/results/tables/llm_policies.md"] if PLAYERS else [],
+        f"{TREE}/paper_figs/defects.pdf" if config["defects"] else [],
 
 
 def dataset(env, llm):
@@ -276,9 +287,10 @@ def offline_data(wildcards):
 def training_arguments(wildcards, input):
     """Turn the name of a run into the arguments of the program that makes it."""
     arm, *details = wildcards.arm.split("_")
-    arguments = ["--arm", arm.removesuffix("-discard"), "--protocol", wildcards.protocol]
-    if arm == "loro-discard":
-        arguments += ["--discard-offline", "True"]
+    difference = difference_of(arm)
+    arguments = ["--arm", "loro" if difference else arm, "--protocol", wildcards.protocol]
+    if difference:
+        arguments += [difference.flag, difference.other(wildcards.protocol)]
     for detail in details:
         if detail.startswith("tau") and detail[3:].isdigit():
             arguments += ["--tau", detail[3:]]
@@ -307,7 +319,7 @@ rule train:
     benchmark:
         f"{TREE}/benchmarks/runs/{{protocol}}/{{env}}/{{arm}}.tsv"
     wildcard_constraints:
-        arm="online|(loro|loro-discard|mix|pretrain-on-policy|pretrain-random)_[a-z0-9._-]+",
+        arm="online|(loro(-[a-z-]+)?|mix|pretrain-on-policy|pretrain-random)_[a-z0-9._-]+",
     threads: 1
     resources:
         mem_mb=2000,
@@ -415,6 +427,32 @@ use rule fresh_data_quality as data_quality with:
         quality="data_quality",
 
 
+rule fresh_defects:
+    message:
+        "Drawing {output.pdf}"
+    input:
+        defect_runs(f"{TREE}/"),
+    output:
+        pdf=f"{TREE}/paper_figs/defects.pdf",
+        png=f"{TREE}/paper_figs/defects.png",
+        csv=f"{TREE}/results/tables/defects.csv",
+        md=f"{TREE}/results/tables/defects.md",
+    shell:
+        "python -m analysis.defects --runs {input} --output {output.pdf} --table {output.csv}"
+
+
+use rule fresh_defects as defects with:
+    input:
+        [run for run in defect_runs("") if Path(run).exists()],
+    output:
+        pdf="paper_figs/{defects}.pdf",
+        png="paper_figs/{defects}.png",
+        csv="results/tables/{defects}.csv",
+        md="results/tables/{defects}.md",
+    wildcard_constraints:
+        defects="defects",
+
+
 rule fresh_llm_policies:
     message:
         "Writing {output.md}"
@@ -451,5 +489,5 @@ rule figures:
     message:
         "Figures and tables of the shipped runs"
     input:
-        expand("paper_figs/{figure}.pdf", figure=[*MAIN_FIGURES, *GRID_FIGURES, "data_quality"]),
+        expand("paper_figs/{figure}.pdf", figure=[*MAIN_FIGURES, *GRID_FIGURES, "data_quality", "defects"]),
         "results/tables/main.md",

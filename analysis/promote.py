@@ -17,6 +17,7 @@ from pathlib import Path
 import tyro
 
 import envs
+from analysis.protocols import difference_of
 from analysis.runs import POLICIES, read_run
 from envs.datasets import load_dataset, read_meta
 from envs.errors import Failure, UsageError, run_command_line
@@ -46,10 +47,13 @@ def check(run: Path) -> dict:
         raise Failure(f"{run} was made in {arguments['env']}.")
     if arm in POLICIES:
         return description
-    if arguments["protocol"] != protocol or arguments["arm"] != arm.removesuffix("-discard"):
+    difference = difference_of(arm)
+    if arguments["protocol"] != protocol or arguments["arm"] != ("loro" if difference else arm):
         raise Failure(f"{run} was made as {arguments['protocol']}/{arguments['arm']}.")
-    if arm == "loro-discard" and not arguments["discard_offline"]:
-        raise Failure(f"{run} kept its offline data.")
+    if difference:
+        value = str(arguments[difference.flag.removeprefix("--").replace("-", "_")])
+        if value != difference.other(protocol):
+            raise Failure(f"{run} was made with {difference.flag} {value}.")
     rows = arguments["seeds"] * arguments["carry_over"] * envs.get(env).iterations
     if len(content.table) != rows:
         raise Failure(f"{run} should have {rows} rows and has {len(content.table)}.")

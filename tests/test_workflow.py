@@ -95,7 +95,8 @@ def test_plain_snakemake_makes_everything_under_rerun(clone):
     sources = 6 * 2  # pretrained on own and on random episodes
     tuned = (1 + 1 + 3) * 2  # the other LLMs of three environments
     ours = 6 * 6 * 3  # the datasets collected here: LORO with two N, and mix
-    assert everything["train"] == main + settings + sources + tuned + ours
+    defects = 2 * (6 + 6 + 8) - 3  # from both ends; throwing data away under `paper` is among the arms already
+    assert everything["train"] == main + settings + sources + tuned + ours + defects
     assert everything["fresh_main_figure"] + everything["fresh_grid_figure"] == 1 + 39
     assert everything["comparison"] == 1 and not {"main_figure", "grid_figure", "data_quality"} & set(everything)
     outputs = re.findall(r"--output (\S+)", snakemake(clone, "--dry-run", "--printshellcmds").stdout)

@@ -1,0 +1,179 @@
+"""Which of the differences between the protocols carries the result: each switched alone, from both ends.
+
+    python -m analysis.defects --runs results/runs/*/*/loro*.csv --output paper_figs/defects.pdf \\
+        --table results/tables/defects.csv
+
+Left: LORO done soundly, with one thing as the authors' code has it. Right: the authors' procedure, with one thing done
+as their text says. Dots are the change of the cumulative reward by that one thing, bars its 95% bootstrap interval over
+independent seeds (or chains of repeats); the dashed line is the whole distance between the two protocols. The warm-up's
+iterations are counted, as in the paper. What is not among the runs is left out, and named in the table's foot.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import tyro
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+import envs
+from analysis.main_table import interval, number
+from analysis.plotting import BLACK, BLUE, ORANGE, STYLE, save_figure
+from analysis.protocols import DIFFERENCES
+from analysis.runs import Run, read_run
+from analysis.statistics import difference_interval
+from envs.errors import UsageError, run_command_line
+from envs.files import write_text
+
+SIDES = {"paper": ("LORO done soundly, plus ...", BLUE), "released": ("as released, minus ...", ORANGE)}
+INTRODUCTION = """\
+# Which difference carries the result
+
+Cumulative reward of LORO (7B, tau = 10, N = 3000). `plus`: the protocol `paper` with one difference as `released` has
+it. `minus`: the protocol `released` with that one difference as `paper` has it. Change [95% bootstrap interval over
+seeds, or over chains of five repeats], and how many there are of each.
+"""
+
+
+@dataclass
+class Args:
+    """Draw the figure of defects and write its table."""
+
+    runs: tuple[Path, ...]
+    """run files .../<protocol>/<env>/loro[-<difference>]_<llm>_tau<T>_n<N>.csv, of one LLM, tau and N"""
+    output: Path
+    """the PDF to write; the PNG goes beside it"""
+    table: Path
+    """the CSV to write; the .md goes beside it"""
+
+
+def cumulative(run: Run) -> np.ndarray:
+    """Return the cumulative reward of each seed, or of each chain: the mean over its repeats."""
+    return run.curves().sum(axis=1)
+
+
+def rows_of(runs: dict[tuple[str, str, str], Run], env: str) -> list[dict[str, object]]:
+    """Return what each difference changes in one environment, from both ends; `runs` by (protocol, env, arm)."""
+    rows = []
+    for protocol in SIDES:
+        base = runs.get((protocol, env, "loro"))
+        for name, difference in DIFFERENCES.items():
+            run = runs.get((protocol, env, f"loro-{name}"))
+            if base is None or run is None:
+                continue
+            ours, without = cumulative(run), cumulative(base)
+            low, high = difference_interval(ours, without)
+            rows.append(
+                {
+                    "env": env,
+                    "side": "plus" if protocol == "paper" else "minus",
+                    "difference": name,
+                    "meaning": difference.label,
+                    "base": without.mean(),
+                    "mean": ours.mean(),
+                    "change": ours.mean() - without.mean(),
+                    "low": low,
+                    "high": high,
+                    "seeds": len(ours),
+                    "base_seeds": len(without),
+                }
+            )
+    return rows
+
+
+def draw_side(axes: Axes, rows: pd.DataFrame, names: list[str], distance: float | None, color: str) -> None:
+    """Draw one environment from one end: a row for each difference that can matter there."""
+    for place, name in enumerate(names):
+        row = rows[rows.difference == name]
+        if row.empty:
+            axes.text(0, place, " not computed", va="center", fontsize=5.5, color="#777777")
+            continue
+        change, low, high = (float(row[column].iloc[0]) for column in ("change", "low", "high"))
+        axes.plot([change], [place], "o", color=color, ms=3.5)
+        if np.isfinite(low):
+            axes.plot([low, high], [place, place], color=color, lw=1.2)
+    axes.axvline(0, color=BLACK, lw=0.6)
+    if distance is not None:
+        axes.axvline(distance, color=BLACK, lw=0.8, ls=(0, (4, 2)))
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_yticks(range(len(names)), [DIFFERENCES[name].label for name in names])
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color="#E6E6E6", lw=0.5)
+    axes.set_axisbelow(True)
+    axes.xaxis.set_major_locator(plt.MaxNLocator(4))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}".replace("-", "−"))
+
+
+def draw(table: pd.DataFrame, runs: dict[tuple[str, str, str], Run]) -> plt.Figure:
+    """Return the figure: a row of panels for each environment, `paper` on the left, `released` on the right."""
+    shown = [env for env in envs.ENVIRONMENTS if (table.env == env).any()]
+    heights = [sum(env in difference.environments for difference in DIFFERENCES.values()) for env in shown]
+    figure, grid = plt.subplots(
+        len(shown),
+        2,
+        figsize=(7.0, 0.6 + 0.22 * sum(heights) + 0.45 * len(shown)),
+        squeeze=False,
+        height_ratios=heights,
+        layout="constrained",
+    )
+    for env, panels in zip(shown, grid, strict=True):
+        names = [name for name, difference in DIFFERENCES.items() if env in difference.environments]
+        both = [runs.get((protocol, env, "loro")) for protocol in SIDES]
+        distance = cumulative(both[1]).mean() - cumulative(both[0]).mean() if all(both) else None
+        for axes, (protocol, (title, color)) in zip(panels, SIDES.items(), strict=True):
+            side = "plus" if protocol == "paper" else "minus"
+            sign = {"paper": 1, "released": -1}[protocol]
+            rows = table[(table.env == env) & (table.side == side)]
+            draw_side(axes, rows, names, None if distance is None else sign * distance, color)
+            axes.set_title(f"{envs.get(env).title}: {title}")
+        panels[1].set_yticklabels([])
+    for axes in grid[-1]:
+        axes.set_xlabel("change of the cumulative reward")
+    dashed = Line2D([], [], color=BLACK, lw=0.8, ls=(0, (4, 2)), label="whole distance between the protocols")
+    figure.legend(handles=[dashed], loc="outside lower center", fontsize=6)
+    return figure
+
+
+def markdown(table: pd.DataFrame, runs: dict[tuple[str, str, str], Run]) -> str:
+    """Return the table for reading, and what is missing."""
+    lines = ["| environment | side | difference | change [95% interval] | seeds |", "|---|---|---|---|---|"]
+    for row in table.itertuples():
+        change = number(row.change) + interval(row.low, row.high)
+        title = envs.get(row.env).title
+        lines.append(f"| {title} | {row.side} | {row.meaning} | {change} | {row.seeds} against {row.base_seeds} |")
+    missing = []
+    for env in dict.fromkeys(table.env):
+        for protocol in SIDES:
+            names = [name for name, difference in DIFFERENCES.items() if env in difference.environments]
+            absent = [name for name in names if (protocol, env, f"loro-{name}") not in runs]
+            if absent:
+                missing.append(f"- {env}, {protocol}: no runs yet of {', '.join(absent)}.")
+    foot = "\n## Not computed yet\n\n" + "\n".join(missing) + "\n" if missing else ""
+    return INTRODUCTION + "\n" + "\n".join(lines) + "\n" + foot
+
+
+def main() -> None:
+    """Draw, and write the table."""
+    args = tyro.cli(Args)
+    runs: dict[tuple[str, str, str], Run] = {}
+    for run in map(read_run, args.runs):
+        if run.protocol not in SIDES or not run.arm.startswith("loro"):
+            continue
+        first = runs.setdefault((run.protocol, run.env, run.arm), run)
+        if first is not run:
+            raise UsageError(f"{first.path} and {run.path} are runs of the same arm: give those of one setting.")
+    table = pd.DataFrame([row for env in envs.ENVIRONMENTS for row in rows_of(runs, env)])
+    if table.empty:
+        raise UsageError("None of the runs given is LORO with a single difference, beside LORO without it.")
+    plt.rcParams.update(STYLE)
+    save_figure(draw(table, runs), args.output)
+    write_text(args.table.with_suffix(".csv"), table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    write_text(args.table.with_suffix(".md"), markdown(table, runs))
+    print(f"{args.output}: {len(table)} differences drawn.")
+
+
+if __name__ == "__main__":
+    run_command_line(main)

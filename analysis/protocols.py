@@ -1,0 +1,49 @@
+"""Where the two protocols differ, one difference at a time: for the workflow, the checks and the figure of defects.
+
+A run `loro-<difference>_...` of the protocol `paper` is LORO with that one difference as `released` has it; of the
+protocol `released` it is the authors' procedure with that one thing done as the text says.
+"""
+
+from dataclasses import dataclass
+
+DISCRETE = ("cartpole", "frozen-lake", "cliff-walking", "mountain-car", "represented-pong")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One row of the table of protocols (README)."""
+
+    flag: str
+    """the argument of algos/dqn.py and algos/sac.py"""
+    paper: str
+    """its value under `paper`"""
+    released: str
+    """its value under `released`"""
+    label: str
+    """what the authors' code does, in words"""
+    environments: tuple[str, ...] = (*DISCRETE, "pendulum")
+    """where it can change anything"""
+
+    def other(self, protocol: str) -> str:
+        """Return the value that `protocol` does not have."""
+        return self.released if protocol == "paper" else self.paper
+
+
+STOCHASTIC = ("cartpole", "frozen-lake", "mountain-car", "pendulum")
+CUT_OFF = ("cliff-walking", "mountain-car", "pendulum", "represented-pong")
+DIFFERENCES = {
+    "carry-over": Difference("--carry-over", "1", "5", "one network handed through five repeats"),
+    "shifted": Difference("--shifted", "False", "True", "transitions stored one step late"),
+    "cutoff": Difference("--cutoff-as-terminal", "False", "True", "a cut-off stored as the end", CUT_OFF),
+    "discard": Difference("--discard-offline", "False", "True", "the LLM's data thrown away"),
+    "warm-up": Difference("--warm-up-mean", "used", "dataset", "warm-up counted over all episodes"),
+    "target": Difference("--target-update-interval", "1000", "200", "target copied every 200 updates", DISCRETE),
+    "evaluation": Difference("--eval-episodes", "10", "1", "a single evaluation episode", STOCHASTIC),
+    "exploration": Difference("--exploration", "sample", "mean-or-zero", "explores with its mean", ("pendulum",)),
+    "unscaled": Difference("--unscaled-actions", "False", "True", "half the torque", ("pendulum",)),
+}
+
+
+def difference_of(arm: str) -> Difference | None:
+    """Return the difference that an arm's name tells ("loro-shifted"); None where it tells none."""
+    return DIFFERENCES.get(arm.removeprefix("loro-")) if arm.startswith("loro-") else None
