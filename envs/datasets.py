@@ -1,7 +1,8 @@
 """Reading and writing the package's datasets: Minari episodes with a signed `meta.json` beside them.
 
 A dataset is a folder `<env>/<policy>/` with `data/` (Minari's HDF5 format: T steps, T+1 observations, terminations
-and truncations apart) and `meta.json` (who played, how, with which versions, and the SHA-256 of the HDF5 file).
+and truncations apart), `meta.json` (who played, how, with which versions, and the SHA-256 of the HDF5 file) and
+`croissant.json` (the same for machines that look for datasets).
 """
 
 import importlib.metadata
@@ -18,6 +19,7 @@ from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
 
 import envs
+from envs.croissant import croissant
 from envs.errors import Failure, UsageError
 from envs.files import sha256, write_text, written_whole
 
@@ -106,6 +108,7 @@ def save_dataset(
             "sha256": sha256(folder / DATA_FILE),
         }
         write_text(folder / "meta.json", json.dumps(description, indent=2, sort_keys=True) + "\n")
+        write_text(folder / "croissant.json", json.dumps(croissant(folder, description), indent=2) + "\n")
     env.close()
 
 
