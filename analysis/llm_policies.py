@@ -124,7 +124,7 @@ def read_policy(folder: Path) -> Policy:
     off it is the environment's. Raises UsageError when there is no such dataset or its episodes' true ends are not
     known, Failure when it is damaged or empty.
     """
-    env, name = folder.resolve().parts[-2:]
+    env, name = folder.resolve().parent.name, folder.resolve().name
     episodes, meta = load_dataset(folder, env), read_meta(folder)
     if not episodes:
         raise Failure(f"Dataset {folder} holds no episodes; make it anew.")
