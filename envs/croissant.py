@@ -145,7 +145,8 @@ def _player(meta: dict[str, Any]) -> dict[str, Any] | None:
         return None
     player = {"@type": "prov:SoftwareAgent", "name": name}
     if isinstance(model, dict) and model.get("license"):
-        player["license"] = license_url(model["license"])
+        names = model["license"]  # a model's card may name several
+        player["license"] = license_url(names) if isinstance(names, str) else [license_url(name) for name in names]
     return player
 
 

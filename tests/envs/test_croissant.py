@@ -39,6 +39,7 @@ META = {
     "horizon": 2,
     "invalid_answers": 1,
 }
+TWO_LICENCES = {"name": "models/tiny", "license": ["mit", "llama3"]}
 
 
 def make_dataset(path, meta, lines=None):
@@ -140,6 +141,10 @@ def test_what_is_said_in_words(dataset):
     assert description["license"] == "https://spdx.org/licenses/MIT.html", "the data's, not the model's"
     assert description["prov:wasAttributedTo"]["license"] == "https://spdx.org/licenses/Apache-2.0.html"
     assert license_url("a licence of its own") == "a licence of its own"
+    two = croissant(
+        dataset, {**META, "environment": "pendulum", "episodes": 1, "transitions": 2, "model": TWO_LICENCES}
+    )
+    assert two["prov:wasAttributedTo"]["license"] == ["https://spdx.org/licenses/MIT.html", "llama3"]
 
 
 def test_imported_episodes_name_their_authors_and_random_play_names_no_model(tmp_path):
