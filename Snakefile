@@ -15,6 +15,8 @@ import re
 import sys
 from pathlib import Path
 
+import yaml
+
 sys.path.insert(0, str(Path(workflow.basedir)))
 
 from jsonschema import Draft202012Validator
@@ -137,6 +139,23 @@ def defect_runs(prefix):
     return runs
 
 
+def claimed_runs(prefix):
+    """List the runs that the paper's claims are about: under `paper`, and LORO under `released` too."""
+    runs = []
+    for claim in yaml.safe_load(Path("config/claims.yaml").read_text())["claims"]:
+        arms = [claim["arm"], *([claim["against"]] if "against" in claim else [])]
+        for env in [env for env in claim.get("environments", ENVIRONMENTS) if env in ENVIRONMENTS]:
+            runs += [f"{prefix}results/runs/paper/{env}/{arm}.csv" for arm in arms]
+            runs += [f"{prefix}results/runs/released/{env}/{arm}.csv" for arm in arms if arm.startswith("loro_")]
+    return list(dict.fromkeys(runs))
+
+
+def claimed_published_runs(wildcards):
+    """List the authors' own curves that the claims are about; they are shipped."""
+    published = [run.replace("/paper/", "/published/") for run in claimed_runs("") if "/paper/" in run]
+    return [run for run in published if Path(run).exists()]
+
+
 wildcard_constraints:
     env="|".join(ENVIRONMENTS),
     protocol="paper|released",
@@ -152,6 +171,7 @@ rule all:
         f"{TREE}/results/tables/comparison.md",
         [f"{TREE}/paper_figs/data_quality.pdf", f"{TREE}/results/tables/llm_policies.md"] if PLAYERS else [],
         f"{TREE}/paper_figs/defects.pdf" if config["defects"] else [],
+        f"{TREE}/results/claims.md" if config["grid"] else [],
 
 
 def dataset(env, llm):
@@ -453,6 +473,35 @@ use rule fresh_defects as defects with:
         defects="defects",
 
 
+rule fresh_verdict:
+    message:
+        "Judging the paper's claims"
+    input:
+        claims="config/claims.yaml",
+        runs=claimed_runs(f"{TREE}/"),
+        published=claimed_published_runs,
+    output:
+        md=f"{TREE}/results/claims.md",
+        pdf=f"{TREE}/paper_figs/verdict.pdf",
+        png=f"{TREE}/paper_figs/verdict.png",
+    shell:
+        "python -m analysis.verdict --claims {input.claims} --runs {input.runs} {input.published}"
+        " --output {output.md} --figure {output.pdf}"
+
+
+use rule fresh_verdict as verdict with:
+    input:
+        claims="config/claims.yaml",
+        runs=[run for run in claimed_runs("") if Path(run).exists()],
+        published=claimed_published_runs,
+    output:
+        md="results/{shipped}claims.md",
+        pdf="paper_figs/{shipped}verdict.pdf",
+        png="paper_figs/{shipped}verdict.png",
+    wildcard_constraints:
+        shipped="()",  # an empty wildcard, because snakemake adds a forced rule without one to every target
+
+
 rule fresh_llm_policies:
     message:
         "Writing {output.md}"
@@ -474,6 +523,20 @@ use rule fresh_llm_policies as llm_policies with:
         md="results/tables/llm_policies.md",
 
 
+rule audit:
+    message:
+        "Auditing the authors' released files"
+    output:
+        md=f"{TREE}/results/audit.md",
+        csv=f"{TREE}/results/audit.csv",
+    log:
+        f"{TREE}/logs/audit.log",
+    params:
+        source=f"--source {config['authors_data']}" if config.get("authors_data") else "",
+    shell:
+        "python -m analysis.audit {params.source} --output {output.md} > {log} 2>&1"
+
+
 rule comparison:
     message:
         "Comparing fresh and shipped runs"
@@ -491,3 +554,4 @@ rule figures:
     input:
         expand("paper_figs/{figure}.pdf", figure=[*MAIN_FIGURES, *GRID_FIGURES, "data_quality", "defects"]),
         "results/tables/main.md",
+        "results/claims.md",
