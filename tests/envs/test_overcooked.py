@@ -1,5 +1,6 @@
 """Text Overcooked against what was recorded of the original: trajectories, texts, and the whole state space."""
 
+import warnings
 from collections import defaultdict
 from types import SimpleNamespace
 
@@ -147,6 +148,12 @@ def test_the_macro_action_under_way_at_the_limit_finishes():
     _, played = play(TOMATO, [4] * 198 + [1])
     assert played[-1][3]
     assert played[-1][-1]["episode"]["l"] == 204
+
+
+def test_a_delivery_that_is_under_way_at_the_limit_still_counts():
+    _, played = play(TOMATO, [4] * 171 + SUCCESS[TOMATO])
+    *_, terminated, truncated, info = played[-1]
+    assert (terminated, truncated, info["episode"]["l"]) == (True, False, 202)
 
 
 def test_rewards_can_be_set():
@@ -439,15 +446,12 @@ def follow(space, policy, limit):
     return actions
 
 
-@pytest.mark.parametrize(
-    ("name", "after_500", "converged", "direct"), [(TOMATO, 1.625, 1.629, 1.095), (SALAD, 1.754, 1.758, 1.241)]
-)
-def test_the_reward_loop_pays_more_than_serving(spaces, name, after_500, converged, direct):
-    """The recorded 1.625 and 1.754 are the values after 500 sweeps, when 0.99^500 = 0.0066 is still missing."""
+@pytest.mark.parametrize(("name", "after_500", "direct"), [(TOMATO, 1.625, 1.095), (SALAD, 1.754, 1.241)])
+def test_the_reward_loop_pays_more_than_serving(spaces, name, after_500, direct):
+    """The recorded 1.625 and 1.754 are what 500 sweeps give; converged, the loop is worth 0.004 more."""
     space = spaces[name]
     assert round(value_iteration(space, 0.99, 500)[0], 3) == after_500
     value, policy = value_iteration(space, 0.99, 3000)
-    assert round(value, 3) == converged
     loop = follow(space, policy, 1000)
     assert len(loop) == 1000  # it never serves
     env, earned = Overcooked(name), 0.0
@@ -500,14 +504,15 @@ def test_the_random_policy(spaces, name):
 # The interface.
 
 
-@pytest.mark.parametrize("name", [TOMATO, SALAD])
-def test_gymnasium_accepts_it(name, recwarn):
+@pytest.mark.parametrize(("name", "numbers", "actions"), [(TOMATO, 18, 5), (SALAD, 26, 8)])
+def test_gymnasium_accepts_it(name, numbers, actions):
     env = gymnasium.make(f"loro/{name}-v0")
     assert env.spec.id == TEXT_ENVIRONMENTS[name].gym_id
-    check_env(env.unwrapped)
-    assert not [str(warning.message) for warning in recwarn if "gymnasium" in str(warning.filename)]
-    assert env.action_space.n == len(SUCCESS[name]) - (name == TOMATO) - 2 * (name == SALAD)
-    assert env.observation_space.shape == ((18,) if name == TOMATO else (26,))
+    assert env.observation_space.shape == (numbers,)
+    assert env.action_space.n == actions
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(env.unwrapped)
 
 
 def test_every_observation_is_in_the_space(spaces):
