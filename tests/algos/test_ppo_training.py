@@ -58,13 +58,12 @@ def test_same_command_gives_the_same_bytes(env, arm, tmp_path, monkeypatch):
     assert not list(tmp_path.glob("*.safetensors"))
 
 
-@pytest.mark.parametrize("env", list(envs.ENVIRONMENTS))
+@pytest.mark.parametrize("env", ["cartpole", "frozen-lake", "pendulum"])
 def test_interrupted_anywhere_and_resumed_gives_the_same_bytes(env, tmp_path, monkeypatch):
     arguments = [*arguments_of(env, "ppo-bc", tmp_path), "--seeds", 2, "--horizon", 130, "--output"]
     run("ppo", [*arguments, tmp_path / "whole.csv"], monkeypatch)
     original = ppo.evaluate
-    # in the middle of a rollout, right after one, in the middle of an episode; a console game starts slowly
-    for stop in (3, 5, 6) if env != "represented-pong" else (6,):
+    for stop in (3, 5, 6):  # in the middle of a rollout, at the end of one, in the middle again
 
         def interrupted(agents, eval_envs, iteration, stop=stop):
             if iteration == stop:
