@@ -60,10 +60,11 @@ def arm_file(arm):
     """Name the run of an arm: arm_llm_tau_n, without what does not concern it."""
     llm = "" if arm in ("pretrain-on-policy", "pretrain-random") else f"_{MAIN_LLM}"
     steps = "" if arm == "mix" else f"_n{PRETRAIN_STEPS}"
-    return arm if arm == "online" else f"{arm}{llm}_tau{TAU}{steps}"
+    return arm if arm in ("online", "ppo") else f"{arm}{llm}_tau{TAU}{steps}"
 
 
-MAIN_RUNS = [arm_file(arm) for arm in ("online", "loro", "loro-discard", "mix", "pretrain-on-policy", "pretrain-random")]
+MAIN_ARMS = ("online", "loro", "loro-discard", "mix", "pretrain-on-policy", "pretrain-random", "ppo", "ppo-bc")
+MAIN_RUNS = [arm_file(arm) for arm in MAIN_ARMS]
 
 
 def environments_of(wildcards):
@@ -298,7 +299,7 @@ use rule llm_policy as random_policy with:
 def offline_data(wildcards):
     """The dataset that an arm learns from, if any."""
     arm = wildcards.arm.split("_")[0]
-    if arm in ("online", "pretrain-on-policy"):
+    if arm in ("online", "ppo", "pretrain-on-policy"):
         return []
     policy = "random" if arm == "pretrain-random" else wildcards.arm.split("_")[1]
     return dataset(wildcards.env, policy)
@@ -326,6 +327,13 @@ def training_arguments(wildcards, input):
     return " ".join(arguments)
 
 
+def algorithm_of(wildcards):
+    """PPO where the arm says so, else the paper's learner: SAC for continuous actions, Double DQN for the others."""
+    if wildcards.arm.startswith("ppo"):
+        return "ppo"
+    return "sac" if wildcards.env == "pendulum" else "dqn"
+
+
 rule train:
     message:
         "Training {wildcards.arm} in {wildcards.env}, {wildcards.protocol} protocol"
@@ -339,12 +347,12 @@ rule train:
     benchmark:
         f"{TREE}/benchmarks/runs/{{protocol}}/{{env}}/{{arm}}.tsv"
     wildcard_constraints:
-        arm="online|(loro(-[a-z-]+)?|mix|pretrain-on-policy|pretrain-random)_[a-z0-9._-]+",
+        arm="online|ppo|(loro(-[a-z-]+)?|mix|ppo-bc|pretrain-on-policy|pretrain-random)_[a-z0-9._-]+",
     threads: 1
     resources:
         mem_mb=2000,
     params:
-        algorithm=lambda wildcards: "sac" if wildcards.env == "pendulum" else "dqn",
+        algorithm=algorithm_of,
         arguments=training_arguments,
     shell:
         "python -m algos.{params.algorithm} --env {wildcards.env} {params.arguments} --device {config[device]}"

@@ -202,8 +202,10 @@ class LLMPolicy:
         rows = []
         for player, (reading,) in zip(players, groups, strict=True):
             scores = {w: (score - self.baseline[w]) / self.lengths[w] for w, score in reading.scores.items()}
-            word = choose(scores, self.how, np.random.default_rng(player.random(self.seed, ACTION_STREAM)))
-            rows.append({"scores": reading.scores, "parsed": "score", "word": word, "action": self.actions[word]})
+            p = probabilities(scores, self.how)
+            word = choose(p, np.random.default_rng(player.random(self.seed, ACTION_STREAM)))
+            read = {"scores": reading.scores, "probabilities": {w: round(x, 4) for w, x in p.items()}}
+            rows.append({**read, "parsed": "score", "word": word, "action": self.actions[word]})
         return rows
 
     def _by_answer(self, players: list[Player], chats: list[Chat], groups: list[list[Reading]]) -> list[Row]:
@@ -277,16 +279,23 @@ def random_policy(seed: int, players: list[Player]) -> list[Row]:
     return rows
 
 
-def choose(scores: dict[str, float], how: Deciding, random: np.random.Generator) -> str:
-    """Draw an action word from softmax(scores / temperature), among the likeliest that make up `top_p`."""
+def probabilities(scores: dict[str, float], how: Deciding) -> dict[str, float]:
+    """Return softmax(scores / temperature), cut to the likeliest words that make up `top_p`."""
     words = sorted(scores, key=scores.get, reverse=True)
     if how.temperature == 0:
-        return words[0]
+        return {word: float(word == words[0]) for word in scores}
     logits = np.array([scores[word] for word in words]) / how.temperature
     p = np.exp(logits - logits[0])
     p /= p.sum()
     p[np.cumsum(p) - p >= how.top_p] = 0  # what the likelier ones make up already
-    cumulated = np.cumsum(p)
+    likely = dict(zip(words, (p / p.sum()).tolist(), strict=True))
+    return {word: likely[word] for word in scores}
+
+
+def choose(p: dict[str, float], random: np.random.Generator) -> str:
+    """Draw a word with its probability."""
+    words = sorted(p, key=p.get, reverse=True)
+    cumulated = np.cumsum([p[word] for word in words])
     return words[int(np.searchsorted(cumulated, random.random() * cumulated[-1], side="right"))]
 
 

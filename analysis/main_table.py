@@ -32,6 +32,8 @@ ARMS = {
     "loro": "LORO",
     "loro-discard": "LORO, offline data thrown away",
     "mix": "mix",
+    "ppo": "PPO",
+    "ppo-bc": "PPO after behaviour cloning",
     "llm-policy": "the LLM as the policy",
     "random-policy": "random policy",
 }

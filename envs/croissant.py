@@ -64,6 +64,7 @@ FIELDS = {
     "prompt_sha256": "SHA-256 of the whole rendered prompt.",
     "user": "What the LLM was told and asked at this step.",
     "scores": "Log-probability of each action word as the beginning of the LLM's reply.",
+    "probabilities": "With which probability each word was drawn: after calibration, temperature and top-p.",
     "answer": "What the LLM wrote.",
     "answers": "What the LLM wrote, each of its answers.",
     "stated": "The action word that each of the answers states, null where it states none.",

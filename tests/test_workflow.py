@@ -90,7 +90,7 @@ def test_each_other_figure_trains_the_arms_it_shows(clone, figure, trained):
 
 def test_plain_snakemake_makes_everything_under_rerun(clone):
     everything = jobs(clone)
-    main = 6 * (4 + 1)  # four arms and the released one
+    main = 6 * (6 + 1)  # six arms and the released one
     settings = 6 * (2 * 3 * 2 - 1) * 2  # LLM, tau and N, under both protocols, without the main one
     sources = 6 * 2  # pretrained on own and on random episodes
     tuned = (1 + 1 + 3) * 2  # the other LLMs of three environments

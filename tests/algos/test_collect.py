@@ -109,6 +109,8 @@ def same_play(first, other):
     for row, row_other in zip(rows_of(first), rows_of(other), strict=True):
         scores, scores_other = row.pop("scores", {}), row_other.pop("scores", {})
         assert scores == pytest.approx(scores_other, abs=1e-4)
+        p, p_other = row.pop("probabilities", {}), row_other.pop("probabilities", {})
+        assert p == pytest.approx(p_other, abs=1e-3)
         for key in ("seconds", "tokens"):
             row.pop(key), row_other.pop(key)
         assert row == row_other

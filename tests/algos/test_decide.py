@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import envs
-from algos.decide import Deciding, LLMPolicy, Player, choose, is_complete
+from algos.decide import Deciding, LLMPolicy, Player, choose, is_complete, probabilities
 from algos.llm import Reading
 from envs.errors import Failure
 from envs.prompts import Prompt
@@ -151,6 +151,7 @@ def test_calibration_takes_away_what_the_words_have_without_an_observation():
     (calibrated,) = decide(Says(scores=scores), [player()], temperature=0, calibrate=True)
     assert (plain["word"], calibrated["word"]) == ("left", "down")
     assert plain["scores"] == calibrated["scores"]  # as the model gave them
+    assert (plain["probabilities"]["left"], calibrated["probabilities"]["down"]) == (1, 1)
 
 
 def test_length_normalisation_divides_by_the_tokens():
@@ -182,13 +183,22 @@ def test_the_memory_tells_what_was_seen_in_this_episode():
     assert none.asked[0][-1]["content"].count("\n") == 1
 
 
-def test_words_are_drawn_with_their_probabilities():
+@pytest.mark.parametrize(
+    ("temperature", "top_p", "expected"),
+    [
+        (1.0, 1.0, [0.6, 0.1, 0.3]),
+        (1.0, 0.7, [2 / 3, 0, 1 / 3]),
+        (1.0, 0.6, [1, 0, 0]),
+        (0.5, 1.0, [0.36 / 0.46, 0.01 / 0.46, 0.09 / 0.46]),
+        (0.0, 0.6, [1, 0, 0]),
+    ],
+)
+def test_words_are_drawn_with_their_probabilities(temperature, top_p, expected):
     scores, random = {"a": np.log(0.6), "b": np.log(0.1), "c": np.log(0.3)}, np.random.default_rng(0)
-    drawn = [choose(scores, Deciding(temperature=1.0, top_p=1.0), random) for _ in range(4000)]
-    assert [drawn.count(w) / 4000 for w in "abc"] == pytest.approx([0.6, 0.1, 0.3], abs=0.03)
-    drawn = [choose(scores, Deciding(temperature=1.0, top_p=0.7), random) for _ in range(4000)]
-    assert [drawn.count(w) / 4000 for w in "abc"] == pytest.approx([2 / 3, 0, 1 / 3], abs=0.03)
-    assert {choose(scores, Deciding(temperature=0.0), random) for _ in range(20)} == {"a"}
+    p = probabilities(scores, Deciding(temperature=temperature, top_p=top_p))
+    assert list(p) == ["a", "b", "c"] and list(p.values()) == pytest.approx(expected)
+    drawn = [choose(p, random) for _ in range(4000)]
+    assert [drawn.count(w) / 4000 for w in "abc"] == pytest.approx(expected, abs=0.03)
 
 
 @pytest.mark.parametrize(
