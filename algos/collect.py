@@ -189,15 +189,16 @@ def process_of_many() -> tuple[int, int, Callable[[], None]]:
     return state.process_index, state.num_processes, state.wait_for_everyone
 
 
-def open_llm(args: Args, process: int) -> LocalLLM | ServerLLM:
+def open_llm(args: Args) -> LocalLLM | ServerLLM:
     """Load the model, each process on a GPU of its own where there are several, or reach the server."""
     if args.server:
         return ServerLLM(args.server, args.model, args.batch_size)
     device = "cpu"
     if args.device != "cpu" and torch.cuda.is_available():
-        device = f"cuda:{process % torch.cuda.device_count()}"
-    names = ("dtype", "device_map", "batch_size", "plain", "progress")
-    return LocalLLM(args.model, args.revision, device=device, **{name: getattr(args, name) for name in names})
+        device = f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
+    options = {name: getattr(args, name) for name in ("dtype", "device_map", "batch_size", "plain", "progress")}
+    thinking = args.decide not in ("score", "answer")
+    return LocalLLM(args.model, args.revision, device=device, thinking=thinking, **options)
 
 
 def open_journal(args: Args, settings: dict[str, Any], process: int, wait: Callable[[], None]) -> Journal:
@@ -238,7 +239,7 @@ def main() -> None:
         prompt = load_prompt(path, example.env, envs.get(args.env).words(example.observations[0]))
         if args.memory and not prompt.memory:
             raise UsageError(f"--memory: prompt file {path} does not say how to tell of earlier moves.")
-        llm = open_llm(args, process)
+        llm = open_llm(args)
         decision = {field.name: getattr(args, field.name) for field in fields(Deciding)}
         settings |= {"model": llm.description(), "decision": decision}
         settings["prompt"] = {"file": str(path), "sha256": sha256(path)}

@@ -30,6 +30,8 @@ from envs.prompts import Chat
 DEFAULT_MODEL = "models/smollm2-135m-instruct"
 LIKELY = 256
 """Tokens among which top_p is looked for first: sorting a whole vocabulary for every token would cost more than it."""
+DATE = "1 January 2025"
+"""What chat templates that tell the model a date (Llama 3) are given as today's: the same prompts on any day."""
 TRIES = 5
 SERVER_TIMEOUT = 600
 """Seconds to wait for a server's answer; a long chain of thought on a CPU takes minutes."""
@@ -76,9 +78,14 @@ class LocalLLM:
         device_map: str | None = None,
         batch_size: int = 32,
         plain: bool = False,
+        thinking: bool = True,
         progress: bool = True,
     ) -> None:
-        """Load the model; raise UsageError when it cannot be had. `plain`: a model without a chat template will do."""
+        """Load the model; raise UsageError when it cannot be had.
+
+        `plain`: a model without a chat template will do. `thinking`: models whose template can be told so may think
+        before they reply (Qwen3).
+        """
         import transformers  # seconds to import, and not needed where nobody is asked
 
         if not progress:
@@ -104,6 +111,7 @@ class LocalLLM:
         self.prefixes: dict[tuple[int, ...], Any] = {}  # keys and values of beginnings that were read
         if self.tokenizer.chat_template is None and not plain:
             raise UsageError(f"The model {model} has no chat template, so it is no chat model: choose one, or --plain.")
+        self.template = {"tokenize": False, "date_string": DATE, "enable_thinking": thinking}
         self.takes_system = self.tokenizer.chat_template is not None and self._takes_system()
 
     def _takes_system(self) -> bool:
@@ -111,7 +119,7 @@ class LocalLLM:
 
         try:
             chat = [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
-            self.tokenizer.apply_chat_template(chat, tokenize=False)
+            self.tokenizer.apply_chat_template(chat, **self.template)
         except TemplateError:  # Gemma and others: "system role not supported"
             return False
         return True
@@ -123,7 +131,7 @@ class LocalLLM:
         if not self.takes_system and chat[0]["role"] == "system":
             first = {"role": chat[1]["role"], "content": f"{chat[0]['content']}\n\n{chat[1]['content']}"}
             chat = [first, *chat[2:]]
-        return self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        return self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, **self.template)
 
     def tokens(self, text: str) -> list[int]:
         """Return the tokens of a text; special tokens only where the text names them."""

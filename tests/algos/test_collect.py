@@ -155,6 +155,12 @@ def test_the_same_command_gives_the_same_bytes(monkeypatch, tmp_path, model, way
     assert not (tmp_path / "a" / "d.journal").exists()
 
 
+def test_a_device_map_changes_nothing(monkeypatch, tmp_path, model):
+    options = {"env": "cartpole", "model": model, "episodes": 2, "horizon": 3}
+    mapped = run(monkeypatch, tmp_path / "mapped", device_map="auto", **options)
+    assert same_play(run(monkeypatch, tmp_path / "plain", **options), mapped)
+
+
 def command(output, *arguments, launcher=("-m",)):
     return [sys.executable, *launcher, "algos.collect", f"--output={output}", "--no-progress", *arguments]
 

@@ -133,6 +133,13 @@ def test_models_without_chat_template_or_system_role(tmp_path):
     assert CHAT != NO_SYSTEM
 
 
+def test_templates_are_told_a_fixed_date_and_whether_to_think(tmp_path):
+    told = "{{ date_string }}{% if enable_thinking is false %} at once{% endif %}"
+    folder = str(save_tiny_llm(tmp_path / "m", chat_template=f"<{told}>{CHAT}"))
+    assert LocalLLM(folder, progress=False).render(FOUR[0]).startswith(f"<{llm_module.DATE}><system>")
+    assert LocalLLM(folder, thinking=False, progress=False).render(FOUR[0]).startswith(f"<{llm_module.DATE} at once>")
+
+
 # --- A server --------------------------------------------------------------------------------------------------------
 
 
