@@ -50,7 +50,7 @@ FETCHED_LLMS = {
     "qwen2.5-coder-0.5b-instruct": "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
 }
 DRAWN_ARMS = ("online", "loro")
-MAIN_FIGURES = ["main", *(f"{env}_main" for env in ENVIRONMENTS)]
+MAIN_FIGURES = ["main", "main_steps", *(f"{env}_main" for env in ENVIRONMENTS)]
 GRID_FIGURES = [f"{env}_{kind}" for env in ENVIRONMENTS for kind in figures_of(env)]
 PLAYERS = config["data_quality"]["llms"]
 WANTED_FIGURES = MAIN_FIGURES + (GRID_FIGURES if config["grid"] else [])
@@ -69,7 +69,7 @@ MAIN_RUNS = [arm_file(arm) for arm in MAIN_ARMS]
 
 def environments_of(wildcards):
     """List the environments that a figure or table shows: the one in its name, else all."""
-    env = wildcards.get("figure", "main").removesuffix("main").removesuffix("_")
+    env = wildcards.get("figure", "main").removesuffix("_steps").removesuffix("main").removesuffix("_")
     return [env] if env else ENVIRONMENTS
 
 
@@ -372,9 +372,10 @@ rule fresh_main_figure:
         pdf=f"{TREE}/paper_figs/{{figure}}.pdf",
         png=f"{TREE}/paper_figs/{{figure}}.png",
     params:
-        env=lambda wildcards: environments_of(wildcards)[0] if wildcards.figure != "main" else "all",
+        env=lambda wildcards: "all" if wildcards.figure.startswith("main") else environments_of(wildcards)[0],
+        over=lambda wildcards: "steps" if wildcards.figure.endswith("_steps") else "iterations",
     shell:
-        "python -m analysis.main_figure --env {params.env} --runs {input} --output {output.pdf}"
+        "python -m analysis.main_figure --env {params.env} --over {params.over} --runs {input} --output {output.pdf}"
 
 
 use rule fresh_main_figure as main_figure with:

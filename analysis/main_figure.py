@@ -4,13 +4,17 @@
 
 `--env all` draws one panel for each environment. The PNG goes beside the PDF. Lines are means over seeds, bands their
 95% bootstrap intervals; dotted lines are the authors' published curves. The shaded iterations are the LLM's warm-up.
+`--over steps` counts environment steps instead of iterations: ten episodes of an LLM may be 60 steps or 2,000, an
+iteration of a learner is always 200.
 What is not among the runs is left out and named on stdout.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import matplotlib.pyplot as plt
+import numpy as np
 import tyro
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -48,6 +52,8 @@ class Args:
     """the PDF to write; the PNG goes beside it"""
     llm: str | None = None
     """draw only this LLM's runs; needed where the files hold several"""
+    over: Literal["iterations", "steps"] = "iterations"
+    """the horizontal axis: the paper's, or environment steps, the LLM's own counted"""
     tau: int | None = None
     """draw only runs with this number of LLM episodes"""
     pretrain_steps: int | None = None
@@ -73,15 +79,15 @@ def drawn_runs(runs: list[Run], env: str) -> dict[tuple[str, str] | str, Run]:
     return panel
 
 
-def draw_panel(axes: Axes, panel: dict[tuple[str, str] | str, Run], iterations: int) -> None:
-    """Draw one environment over its `iterations`."""
+def draw_panel(axes: Axes, panel: dict[tuple[str, str] | str, Run], iterations: int, over_steps: bool = False) -> None:
+    """Draw one environment over its `iterations`, or over the environment steps that they took."""
     curves = [Curve(panel[key], style) for key, (_, style) in CURVES.items() if key in panel]
     levels = [
         Level(label.split()[0], panel[name].mean_return(), style)
         for name, (label, style) in LEVELS.items()
         if name in panel
     ]
-    plotting.draw_panel(axes, curves, levels, iterations)
+    plotting.draw_panel(axes, curves, levels, iterations, over_steps)
 
 
 def legend_entries(panels: list[dict[tuple[str, str] | str, Run]]) -> list[Artist]:
@@ -102,20 +108,23 @@ def legend_entries(panels: list[dict[tuple[str, str] | str, Run]]) -> list[Artis
     return entries
 
 
-def draw(panels: dict[str, dict[tuple[str, str] | str, Run]], lengths: dict[str, int]) -> plt.Figure:
+def draw(
+    panels: dict[str, dict[tuple[str, str] | str, Run]], lengths: dict[str, int], over_steps: bool = False
+) -> plt.Figure:
     """Return the figure of one environment at column width, or of several on a page."""
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
     size = (3.4, 2.8) if columns == 1 else (7.0, 1.9 * rows + 0.8)
     figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     for axes, (env, panel) in zip(grid.flat, panels.items(), strict=False):
-        draw_panel(axes, panel, lengths[env])
+        draw_panel(axes, panel, lengths[env], over_steps)
         axes.set_title(envs.get(env).title)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     for axes in grid.flat[max(0, len(panels) - columns) : len(panels)]:
         break_line = " " if columns == 1 else "\n"
-        axes.set_xlabel(f"iteration{break_line}(200 training steps + one evaluation)")
+        steps = f"environment steps of training{break_line}(the LLM's own counted)"
+        axes.set_xlabel(steps if over_steps else f"iteration{break_line}(200 training steps + one evaluation)")
     for axes in grid[:, 0]:
         axes.set_ylabel("return of the greedy policy")
     entries = legend_entries(list(panels.values()))
@@ -137,6 +146,9 @@ def main() -> None:
     """Draw and save."""
     args = tyro.cli(Args)
     runs = select_runs([read_run(path) for path in args.runs], args.llm, args.tau, args.pretrain_steps)
+    over_steps = args.over == "steps"
+    if over_steps:
+        runs = [run for run in runs if run.arm in POLICIES or np.isfinite(run.steps()).all()]
     names = list(envs.ENVIRONMENTS) if args.env == "all" else [envs.get(args.env).name]
     panels = {env: drawn_runs(runs, env) for env in names}
     shown = {env: panel for env, panel in panels.items() if any(key in CURVES for key in panel)}
@@ -144,7 +156,7 @@ def main() -> None:
         raise UsageError(f"None of the runs given can be drawn for '{args.env}': no online or loro run of it is there.")
     lengths = {env: common_iterations(list(panel.values()), env) for env, panel in shown.items()}
     plt.rcParams.update(STYLE)
-    figure = draw(shown, lengths)
+    figure = draw(shown, lengths, over_steps)
     save_figure(figure, args.output)
     print(f"{args.output}: {sum(map(len, shown.values()))} runs drawn.")
     missing = left_out({env: shown.get(env, {}) for env in panels})

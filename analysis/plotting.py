@@ -53,15 +53,23 @@ class Level:
     style: dict[str, Any]
 
 
-def draw_panel(axes: Axes, curves: list[Curve], levels: list[Level], iterations: int) -> None:
-    """Draw means over seeds with their 95% bootstrap bands over `iterations`, and levels across."""
+def draw_panel(axes: Axes, curves: list[Curve], levels: list[Level], iterations: int, over_steps: bool = False) -> None:
+    """Draw means over seeds with their 95% bootstrap bands over `iterations`, and levels across.
+
+    `over_steps`: the horizontal axis counts environment steps instead, as far as the shortest curve goes.
+    """
+    furthest, warm_up = [], [0.0]
     lowest, learnt, highest = [], [], []
     for curve in curves:
         returns = running_mean(curve.run.curves()[:, :iterations], curve.window, curve.run.tau or 0)
         mean, (low, high) = returns.mean(axis=0), bootstrap_interval(returns)
-        axes.plot(np.arange(len(mean)), mean, **{"zorder": 2, **curve.style})
+        x = curve.run.steps()[:iterations] if over_steps else np.arange(len(mean))
+        axes.plot(x, mean, **{"zorder": 2, **curve.style})
         if len(returns) > 1 and curve.run.protocol != "published":  # one chain has no interval
-            axes.fill_between(np.arange(len(mean)), low, high, color=curve.style["color"], alpha=0.18, lw=0, zorder=0)
+            axes.fill_between(x, low, high, color=curve.style["color"], alpha=0.18, lw=0, zorder=0)
+        furthest.append(x[-1])
+        if curve.run.tau:
+            warm_up.append(x[curve.run.tau - 1] if over_steps else curve.run.tau - 0.5)
         after_warm_up = slice(curve.run.tau or 0, None)
         lowest.append(mean.min())
         learnt.append(mean[after_warm_up])
@@ -73,12 +81,14 @@ def draw_panel(axes: Axes, curves: list[Curve], levels: list[Level], iterations:
     if min(lowest) < bottom:
         below["curves"] = min(lowest)
     axes.set_ylim(*room_for_notes(axes, bottom, top, below, above))
-    axes.set_xlim(0, max(iterations - 1, 1))
+    axes.set_xlim(0, max(min(furthest) if over_steps else iterations - 1, 1))
+    if over_steps:
+        axes.xaxis.set_major_locator(plt.MaxNLocator(4))
+        axes.xaxis.set_major_formatter(lambda steps, _: f"{steps / 1000:g}k" if steps else "0")
     for level in levels:
         axes.axhline(level.value, **level.style)
-    warm_up = max((curve.run.tau for curve in curves if curve.run.tau), default=0)
-    if warm_up:
-        axes.axvspan(0, warm_up - 0.5, **WARM_UP)
+    if max(warm_up):
+        axes.axvspan(0, max(warm_up), **WARM_UP)
     axes.grid(color="#E6E6E6", lw=0.5)
     axes.set_axisbelow(True)
 

@@ -48,6 +48,13 @@ class Run:
         """
         return self.table.pivot_table(index="seed", columns="iteration", values="eval_return").to_numpy()
 
+    def steps(self) -> np.ndarray:
+        """Return the environment steps taken up to each iteration, the LLM's own counted: the mean over seeds.
+
+        NaN where they are not known, in the authors' published curves.
+        """
+        return self.table.groupby("iteration").env_steps.mean().to_numpy(dtype=np.float64)
+
     def first_repeats(self) -> np.ndarray:
         """Return `eval_return` of each seed's first repeat alone [seeds, iterations]."""
         first = self.table[self.table.repeat == self.table.repeat.min()]

@@ -97,7 +97,7 @@ def test_plain_snakemake_makes_everything_under_rerun(clone):
     ours = 6 * 6 * 3  # the datasets collected here: LORO with two N, and mix
     defects = 2 * (6 + 6 + 8) - 3  # from both ends; throwing data away under `paper` is among the arms already
     assert everything["train"] == main + settings + sources + tuned + ours + defects
-    assert everything["fresh_main_figure"] + everything["fresh_grid_figure"] == 1 + 39
+    assert everything["fresh_main_figure"] + everything["fresh_grid_figure"] == 2 + 39  # main, over steps too
     assert everything["comparison"] == 1 and not {"main_figure", "grid_figure", "data_quality"} & set(everything)
     outputs = re.findall(r"--output (\S+)", snakemake(clone, "--dry-run", "--printshellcmds").stdout)
     assert outputs and all(path.startswith(("rerun/", "models/")) for path in outputs)

@@ -114,6 +114,26 @@ def test_the_warm_up_is_shaded(tmp_path):
     assert (shade.get_x(), shade.get_width()) == (0, 1.5)  # tau = 2: iterations 0 and 1
 
 
+def test_over_environment_steps(tmp_path, monkeypatch):
+    runs = [
+        write_run(tmp_path, "paper", "cartpole", "online", RANDOM.random((2, 1, 8))),
+        write_run(tmp_path, "paper", "cartpole", f"loro_{SETTING}", RANDOM.random((2, 1, 8))),
+    ]
+    table = runs[1].read_text()
+    for iteration in range(8):  # the LLM's two episodes are 30 steps each
+        table = table.replace(f",{iteration},{200 * (iteration + 1)},", f",{iteration},{30 * (iteration + 1)},")
+    runs[1].write_text(table)
+    panel = main_figure.drawn_runs([read_run(path) for path in runs], "cartpole")
+    _, axes = plt.subplots()
+    main_figure.draw_panel(axes, panel, 8, over_steps=True)
+    online, loro = (line_of(axes, color, plt.rcParams["lines.linewidth"]) for color in ("#0072B2", "#D55E00"))
+    np.testing.assert_array_equal(online.get_xdata(), 200 * np.arange(1, 9))
+    np.testing.assert_array_equal(loro.get_xdata(), 30 * np.arange(1, 9))
+    assert axes.get_xlim() == (0, 240) and axes.patches[0].get_width() == 60
+    draw(["--env", "cartpole", "--over", "steps", "--runs", *runs, "--output", tmp_path / "f.pdf"], monkeypatch)
+    assert (tmp_path / "f.png").exists()
+
+
 def test_column_width_files_and_the_same_bytes_again(tmp_path, monkeypatch, capsys):
     runs = write_tree(tmp_path, environments=["cartpole"])
     first, second = tmp_path / "a" / "figure.pdf", tmp_path / "b" / "figure.pdf"
