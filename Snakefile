@@ -511,6 +511,20 @@ use rule fresh_verdict as verdict with:
         shipped="()",  # an empty wildcard, because snakemake adds a forced rule without one to every target
 
 
+rule cost:
+    message:
+        "What training costs"
+    input:
+        lambda wildcards: [str(run) for p in ("paper", "released") for run in sorted(Path("results/runs", p).glob("*/*.csv"))],
+    output:
+        csv="results/tables/{cost}.csv",
+        md="results/tables/{cost}.md",
+    wildcard_constraints:
+        cost="cost",
+    shell:
+        "python -m analysis.cost --runs {input} --output {output.csv}"
+
+
 rule fresh_llm_policies:
     message:
         "Writing {output.md}"
@@ -564,3 +578,4 @@ rule figures:
         expand("paper_figs/{figure}.pdf", figure=[*MAIN_FIGURES, *GRID_FIGURES, "data_quality", "defects"]),
         "results/tables/main.md",
         "results/claims.md",
+        "results/tables/cost.md",
