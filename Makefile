@@ -42,7 +42,8 @@ reproduce: .venv/installed  ## the whole paper afresh, under rerun/
 	.bench-venv/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 d3rlpy==2.8.1 gymnasium==1.0.0
 	@touch $@
 
-bench: .venv/installed .bench-venv/installed  ## training steps per second against d3rlpy, in one run
+bench: .venv/installed .bench-venv/installed  ## speed against d3rlpy and a plain loop around generate, in one run
+	$(BIN)/python -m algos.fetch_llm
 	OMP_NUM_THREADS=1 $(BIN)/python -m analysis.bench --peer-python .bench-venv/bin/python --output results/tables/bench.csv
 
 clean:  ## remove what workflows made, not what is shipped
