@@ -342,6 +342,7 @@ rule train:
     output:
         csv=f"{TREE}/results/runs/{{protocol}}/{{env}}/{{arm}}.csv",
         json=f"{TREE}/results/runs/{{protocol}}/{{env}}/{{arm}}.json",
+        policy=f"{TREE}/results/runs/{{protocol}}/{{env}}/{{arm}}.policy.safetensors",
     log:
         f"{TREE}/logs/runs/{{protocol}}/{{env}}/{{arm}}.log",
     benchmark:
@@ -539,8 +540,16 @@ rule fresh_llm_policies:
         "python -m analysis.llm_policies --datasets {params.folders} --output {output.csv}"
 
 
-# The shipped table needs the authors' episodes too, which are not shipped: `snakemake figures` leaves it as it is.
+# The shipped table needs the authors' episodes too, which are not shipped: `snakemake figures` leaves it as it is. Of
+# the others it shows those that are shipped.
 use rule fresh_llm_policies as llm_policies with:
+    input:
+        [
+            dataset(env, llm)
+            for env in ENVIRONMENTS
+            for llm in config["data_quality"]["table"]
+            if llm in RELEASED_LLMS or Path(f"results/datasets/{env}/{llm}/meta.json").exists()
+        ],
     output:
         csv="results/tables/llm_policies.csv",
         md="results/tables/llm_policies.md",

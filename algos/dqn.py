@@ -33,7 +33,7 @@ class Args:
     """Double DQN on one environment, one arm of the experiment, many seeds."""
 
     output: Path
-    """the CSV to write; a .json with every argument goes beside it, and a checkpoint while training runs"""
+    """the CSV to write; beside it go every argument (.json), the final policy, and a checkpoint while it runs"""
     env: str = "cartpole"
     """the environment (see envs/)"""
     arm: Literal["online", "loro", "mix", "pretrain-on-policy", "pretrain-random"] = "online"
@@ -243,6 +243,10 @@ class Agents:
             named |= {f"online.{i}": weight.detach(), f"target.{i}": self.target[i]}
             named |= {f"adam.{i}.{key}": value for key, value in self.optimizer.state[weight].items()}
         return named | {f"buffer.{name}": field[:, : len(self.buffer)] for name, field in self.buffer.fields.items()}
+
+    def policy(self) -> dict[str, torch.Tensor]:
+        """Name the weights of the networks that act."""
+        return dict(zip(("w1", "b1", "w2", "b2", "w3", "b3"), self.online, strict=True))
 
     @torch.no_grad()
     def act(self, observations: np.ndarray) -> np.ndarray:
@@ -463,7 +467,7 @@ def main() -> None:
         run.save(agents.tensors(), updates=agents.updates, added=agents.buffer.added)
         bar.update()
     bar.close()
-    run.write("double-dqn", device)
+    run.write("double-dqn", device, agents.policy())
 
 
 if __name__ == "__main__":

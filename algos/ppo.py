@@ -40,7 +40,7 @@ class Args:
     """PPO on one environment, from scratch or after behaviour cloning, many seeds."""
 
     output: Path
-    """the CSV to write; a .json with every argument goes beside it, and a checkpoint while training runs"""
+    """the CSV to write; beside it go every argument (.json), the final policy, and a checkpoint while it runs"""
     env: str = "cartpole"
     """the environment (see envs/)"""
     arm: Literal["ppo", "ppo-bc"] = "ppo"
@@ -335,6 +335,12 @@ class Agents:
             named |= {f"adam.{i}.{key}": value for key, value in self.optimizer.state[weight].items()}
         return named | {f"rollout.{name}": field[:, : self.filled] for name, field in self.rollout.items()}
 
+    def policy(self) -> dict[str, torch.Tensor]:
+        """Name the weights of the networks that act, and the moments that normalise what they see."""
+        names = ("w1", "b1", "w2", "b2", "w3", "b3")
+        moments = {"observation_moments": torch.from_numpy(self.observation_moments)}
+        return dict(zip(names, self.actor, strict=True)) | moments
+
     def encode(self, observations: np.ndarray) -> torch.Tensor:
         """Return observations [S, B, ...] as the networks' inputs [S, B, size]: one-hot, or normalised."""
         if self.tabular:
@@ -589,7 +595,7 @@ def main() -> None:
         run.save(agents.tensors() | environments.tensors(), updates=agents.updates, filled=agents.filled)
         bar.update()
     bar.close()
-    run.write("ppo", device)
+    run.write("ppo", device, agents.policy())
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class Args:
     """SAC on one environment, one arm of the experiment, many seeds."""
 
     output: Path
-    """the CSV to write; a .json with every argument goes beside it, and a checkpoint while training runs"""
+    """the CSV to write; beside it go every argument (.json), the final policy, and a checkpoint while it runs"""
     env: str = "pendulum"
     """the environment (see envs/)"""
     arm: Literal["online", "loro", "mix", "pretrain-on-policy", "pretrain-random"] = "online"
@@ -260,6 +260,10 @@ class Agents:
                 named |= {f"adam.{name}.{i}.{key}": value for key, value in state.items()}
         return named | {f"buffer.{name}": field[:, : len(self.buffer)] for name, field in self.buffer.fields.items()}
 
+    def policy(self) -> dict[str, torch.Tensor]:
+        """Name the weights of the networks that act."""
+        return dict(zip(("w1", "b1", "w2", "b2", "w3", "b3"), self.actor, strict=True))
+
     @torch.no_grad()
     def act(self, observations: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
         """Return actions [S, B, A] in [-1, 1] for observations [S, B, size]: the mean, or a sample given noise."""
@@ -478,7 +482,7 @@ def main() -> None:
         run.save(agents.tensors(), updates=agents.updates, added=agents.buffer.added)
         bar.update()
     bar.close()
-    run.write("sac", device)
+    run.write("sac", device, agents.policy())
 
 
 if __name__ == "__main__":

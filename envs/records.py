@@ -105,7 +105,10 @@ class Run:
         return progress
 
     def restore(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Copy what `load` read into `tensors`, in place."""
+        """Copy what `load` read into `tensors`, in place. Raises Failure when other code wrote the checkpoint."""
+        shapes = [{name: tensor.shape for name, tensor in side.items()} for side in (self.loaded, tensors)]
+        if shapes[0] != shapes[1]:
+            raise Failure(f"Checkpoint {self.checkpoint} is of another version of this code; delete it to start anew.")
         with torch.no_grad():
             for name, tensor in tensors.items():
                 tensor.copy_(self.loaded[name])
@@ -116,13 +119,7 @@ class Run:
         self.finished_blocks += 1
         progress = {"finished_blocks": self.finished_blocks, "seconds": self.seconds, **counters}
         metadata = {"identity": json.dumps(self.identity, sort_keys=True), "progress": json.dumps(progress)}
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        state["table"] = torch.from_numpy(self.table)
-        try:
-            with written_whole(self.checkpoint) as temporary:
-                save_file(state, temporary, metadata)
-        except SafetensorError as error:  # how safetensors reports a full disk
-            raise Failure(f"Cannot write the checkpoint {self.checkpoint}: {error}.") from error
+        save_tensors(tensors | {"table": torch.from_numpy(self.table)}, self.checkpoint, metadata)
 
     def set_warm_up(self, repeat: int, episodes: list[Episode], mean_over: list[Episode]) -> None:
         """Fill the first rows of a repeat with the offline episodes: a mean return stands for each evaluation.
@@ -146,8 +143,11 @@ class Run:
             self.writer.add_scalar("losses/td_loss", means["loss"], step)
             self.writer.add_scalar("losses/q_values", means["q_mean"], step)
 
-    def write(self, algorithm: str, device: torch.device) -> None:
-        """Write the CSV and its .json, and remove the checkpoint. NaN becomes an empty cell."""
+    def write(self, algorithm: str, device: torch.device, policy: dict[str, torch.Tensor]) -> None:
+        """Write the CSV, its .json and the final networks, and remove the checkpoint. NaN becomes an empty cell.
+
+        `policy` names the tensors of all seeds that decide how they act: they go to <output>.policy.safetensors.
+        """
         lines = [",".join(("seed", "repeat", "iteration", *COLUMNS))]
         repeats, seeds, iterations, _ = self.table.shape
         for seed, repeat, iteration in np.ndindex(seeds, repeats, iterations):
@@ -163,9 +163,20 @@ class Run:
             "seconds": round(self.seconds, 3),
             "versions": versions("torch", "ale-py", "safetensors"),
         }
+        save_tensors(policy, self.output.with_suffix(".policy.safetensors"))
         write_text(self.output.with_suffix(".json"), json.dumps(description, indent=2, sort_keys=True) + "\n")
         write_text(self.output, "\n".join(lines) + "\n")
         self.checkpoint.unlink(missing_ok=True)
+
+
+def save_tensors(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write named tensors as safetensors, whole or not at all."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        with written_whole(path) as temporary:
+            save_file(tensors, temporary, metadata)
+    except SafetensorError as error:  # how safetensors reports a full disk
+        raise Failure(f"Cannot write {path}: {error}.") from error
 
 
 def git_commit() -> str | None:

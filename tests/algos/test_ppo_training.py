@@ -55,7 +55,7 @@ def test_same_command_gives_the_same_bytes(env, arm, tmp_path, monkeypatch):
     for name in ("a", "b"):
         run("ppo", [*common, "--seeds", 2, "--output", tmp_path / f"{name}.csv"], monkeypatch)
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
-    assert not list(tmp_path.glob("*.safetensors"))
+    assert not list(tmp_path.glob("*.checkpoint.safetensors"))
 
 
 @pytest.mark.parametrize("env", ["cartpole", "frozen-lake", "pendulum"])

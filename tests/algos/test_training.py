@@ -15,6 +15,8 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 import envs
 from envs.datasets import Episode, save_dataset
@@ -90,8 +92,9 @@ def test_seed_of_a_batch_is_the_seed_alone(algorithm, env, arm, tmp_path, monkey
 def test_same_command_gives_the_same_bytes(algorithm, env, tmp_path, monkeypatch):
     for name in ("a", "b"):
         run(algorithm, ["--env", env, *SMALL, "--seeds", 2, "--output", tmp_path / f"{name}.csv"], monkeypatch)
-    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
-    assert not list(tmp_path.glob("*.safetensors"))
+    for suffix in (".csv", ".policy.safetensors"):
+        assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+    assert not list(tmp_path.glob("*.checkpoint.safetensors"))
 
 
 @pytest.mark.parametrize(("algorithm", "env"), [("dqn", "cliff-walking"), ("sac", "pendulum")])
@@ -248,9 +251,34 @@ def test_checkpoint_of_other_arguments_or_damaged_is_refused(tmp_path, monkeypat
         run("dqn", arguments, monkeypatch)
     assert exit_info.value.code == 1 and "is damaged" in capsys.readouterr().err
     checkpoint.write_bytes(content)
+    with safe_open(checkpoint, "np") as file:
+        metadata = file.metadata()
+    tensors = load_file(checkpoint)
+    save_file({name: tensor for name, tensor in tensors.items() if name != "target.0"}, checkpoint, metadata)
+    with pytest.raises(SystemExit) as exit_info:
+        run("dqn", arguments, monkeypatch)
+    assert exit_info.value.code == 1 and "another version of this code" in capsys.readouterr().err
+    checkpoint.write_bytes(content)
     run("dqn", arguments, monkeypatch)
     run("dqn", [*arguments[:-1], tmp_path / "whole.csv"], monkeypatch)
     assert output.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_the_final_policies_play_the_last_evaluation(tmp_path, monkeypatch):
+    output = tmp_path / "run.csv"
+    run("dqn", ["--env", "cliff-walking", *SMALL, "--seeds", 3, "--output", output], monkeypatch)
+    weights = load_file(tmp_path / "run.policy.safetensors")
+    last = [row for row in read(output) if row["iteration"] == "5"]
+    for seed, row in enumerate(last):
+        w1, b1, w2, b2, w3, b3 = (weights[name][seed] for name in ("w1", "b1", "w2", "b2", "w3", "b3"))
+        env = envs.make("cliff-walking")
+        state, _ = env.reset()
+        total, ended = 0.0, False
+        while not ended:
+            hidden = np.maximum(np.maximum(w1[state] + b1[0], 0) @ w2 + b2[0], 0)
+            state, reward, terminated, truncated, _ = env.step(int(np.argmax(hidden @ w3.T + b3[0])))
+            total, ended = total + reward, terminated or truncated
+        assert total == float(row["eval_return"])
 
 
 def test_tensorboard_shows_the_same_numbers_as_the_csv(tmp_path, monkeypatch):

@@ -100,7 +100,9 @@ def test_cells_without_runs_are_empty_and_listed(tmp_path, monkeypatch):
     runs = [path for path in runs if path.parts[-3:-1] != ("released", "pendulum")]
     _, text = tabulate(runs, tmp_path, monkeypatch)
     assert line_with(text, "| CartPole | mix |").replace(" ", "") == "|CartPole|mix||||||"
-    assert line_with(text, "- cartpole: no runs yet") == "- cartpole: no runs yet of mix."
+    assert line_with(text, "- cartpole: no runs yet") == (
+        "- cartpole: no runs yet of mix; PPO; PPO after behaviour cloning."
+    )
     missing = line_with(text, "- pendulum: no runs yet")
     assert "mix" in missing and "LORO (qwen-7b, τ=10, N=3000), released protocol" in missing
     assert line_with(text, "- pendulum: the LLM's episodes were cut off after 50 steps")  # an endless environment
