@@ -60,3 +60,59 @@ def _percentiles(
 def probability_of_improvement(a: np.ndarray, b: np.ndarray) -> float:
     """Return the share of pairs in which a run of `a` beats one of `b`, ties counting half (Mann-Whitney's U)."""
     return float(stats.mannwhitneyu(a, b).statistic) / (len(a) * len(b))
+
+
+def stratified_interval(
+    strata: list[np.ndarray], statistic: Callable[..., np.ndarray], confidence: float = CONFIDENCE
+) -> tuple[float, float]:
+    """Return the percentile bootstrap interval of `statistic(*strata, axis)`, resampling within each stratum.
+
+    A stratum is one environment's seeds, of one arm. A stratum of a single seed has no spread to resample: NaN.
+    """
+    if min(map(len, strata)) < 2:
+        return np.nan, np.nan
+    low, high = _percentiles(tuple(np.asarray(stratum, dtype=np.float64) for stratum in strata), statistic, confidence)
+    return float(low), float(high)
+
+
+def mean_of_means(*strata: np.ndarray, axis: int = 0) -> np.ndarray:
+    """Return the mean over strata of each stratum's mean: every environment counts alike, however many its seeds."""
+    return np.mean([np.mean(stratum, axis=axis) for stratum in strata], axis=0)
+
+
+def pooled_interquartile_mean(*strata: np.ndarray, axis: int = 0) -> np.ndarray:
+    """Return rliable's IQM: the mean of the middle half of all strata's values together.
+
+    Every stratum has the same weight in all, however many its seeds; where all have equally many this is the
+    interquartile mean of the pooled values. A value at the edge of the middle half counts as far as it lies within.
+    """
+    strata = tuple(np.moveaxis(np.asarray(stratum, dtype=np.float64), axis, -1) for stratum in strata)
+    values = np.concatenate(strata, axis=-1)
+    weights = np.concatenate([np.full(s.shape[-1], 1 / (len(strata) * s.shape[-1])) for s in strata])
+    order = np.argsort(values, axis=-1)
+    ends = np.clip(np.cumsum(weights[order], axis=-1), 0.25, 0.75)
+    kept = np.diff(ends, axis=-1, prepend=0.25)
+    return (np.take_along_axis(values, order, axis=-1) * kept).sum(axis=-1) / 0.5
+
+
+def mean_improvement(*pairs: np.ndarray, axis: int = 0) -> np.ndarray:
+    """Return the probability of improvement of `pairs[0]` over `pairs[1]`, of `[2]` over `[3]`, ...: their mean."""
+    shares = []
+    for a, b in zip(pairs[::2], pairs[1::2], strict=True):
+        with np.errstate(invalid="ignore", divide="ignore"):  # of the p-value, where all are equal
+            wins = stats.mannwhitneyu(a, b, axis=axis, method="asymptotic").statistic
+        shares.append(wins / (a.shape[axis] * b.shape[axis]))
+    return np.mean(shares, axis=0)
+
+
+def prediction_interval(values: np.ndarray, draws: int = 1, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Return where the mean of `draws` new values is expected, from a normal sample; NaN below two values.
+
+    mean ± t(n - 1) s sqrt(1/draws + 1/n): the new values vary too, not only our estimate of their mean.
+    """
+    n = len(values)
+    if n < 2:
+        return np.nan, np.nan
+    half = stats.t.ppf((1 + confidence) / 2, n - 1) * np.std(values, ddof=1) * np.sqrt(1 / draws + 1 / n)
+    mean = float(np.mean(values))
+    return mean - float(half), mean + float(half)

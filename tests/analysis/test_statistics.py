@@ -8,7 +8,12 @@ from analysis.statistics import (
     bootstrap_interval,
     difference_interval,
     interquartile_mean,
+    mean_improvement,
+    mean_of_means,
+    pooled_interquartile_mean,
+    prediction_interval,
     probability_of_improvement,
+    stratified_interval,
 )
 
 
@@ -77,3 +82,57 @@ def test_the_interval_of_few_seeds_covers_as_often_as_theory_says(seeds):
     # a bootstrap knows the spread with divisor n, and nothing of Student's t
     expected = 1 - 2 * stats.t.sf(1.96 * np.sqrt((seeds - 1) / seeds), seeds - 1)
     assert np.mean((low < 0) & (high > 0)) == pytest.approx(expected, abs=0.025)
+
+
+def test_stratified_interval_of_means_is_the_normal_one():
+    generator = np.random.default_rng(8)
+    strata = [generator.normal(0, 1, 300), generator.normal(10, 3, 200)]
+    low, high = stratified_interval(strata, mean_of_means)
+    mean = (strata[0].mean() + strata[1].mean()) / 2
+    error = np.sqrt(strata[0].var() / 300 + strata[1].var() / 200) / 2  # the distance of the strata does not count
+    assert [low, high] == pytest.approx([mean - 1.96 * error, mean + 1.96 * error], abs=0.15 * error)
+    assert mean_of_means(*strata) == pytest.approx(mean)
+
+
+def test_a_stratum_of_one_seed_has_no_interval():
+    assert np.isnan(stratified_interval([np.array([1.0]), np.arange(5.0)], mean_of_means)).all()
+
+
+def test_pooled_interquartile_mean_is_the_usual_one_of_equal_strata():
+    a, b = np.random.default_rng(9).standard_cauchy((2, 8))
+    assert pooled_interquartile_mean(a, b) == pytest.approx(stats.trim_mean(np.concatenate([a, b]), 0.25))
+    columns = np.random.default_rng(10).normal(size=(2, 8, 3))
+    both = pooled_interquartile_mean(*columns)
+    assert both == pytest.approx([pooled_interquartile_mean(*columns[:, :, k]) for k in range(3)])
+
+
+def test_pooled_interquartile_mean_weighs_strata_alike():
+    """Repeating each value of a stratum changes nothing: as if each environment had the same number of seeds."""
+    a, b = np.array([1.0, 5, 9, 30]), np.array([2.0, 4])
+    expected = stats.trim_mean(np.concatenate([a, np.repeat(b, 2)]), 0.25)
+    assert pooled_interquartile_mean(a, b) == pytest.approx(expected)
+
+
+def test_mean_improvement_is_the_mean_of_shares_of_pairs():
+    generator = np.random.default_rng(11)
+    samples = [generator.integers(0, 5, n).astype(float) for n in (6, 4, 3, 7)]
+    shares = [np.mean([(x > y) + (x == y) / 2 for x in a for y in b]) for a, b in (samples[:2], samples[2:])]
+    assert mean_improvement(*samples) == pytest.approx(np.mean(shares))
+    low, high = stratified_interval(samples, mean_improvement)
+    drawn = []
+    for _ in range(1500):
+        a, b, c, d = (generator.choice(sample, len(sample)) for sample in samples)
+        wins = [np.mean((x[:, None] > y) + (x[:, None] == y) / 2) for x, y in ((a, b), (c, d))]
+        drawn.append(np.mean(wins))
+    assert [low, high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.04)
+
+
+@pytest.mark.parametrize(("n", "draws"), [(3, 1), (10, 5)])
+def test_prediction_interval_holds_new_means_as_often_as_it_says(n, draws):
+    generator = np.random.default_rng(12)
+    held = 0
+    for _ in range(2000):
+        low, high = prediction_interval(generator.normal(3, 2, n), draws)
+        held += low < generator.normal(3, 2, draws).mean() < high
+    assert held / 2000 == pytest.approx(0.95, abs=0.02)
+    assert np.isnan(prediction_interval(np.array([1.0]))).all()
