@@ -1,0 +1,232 @@
+"""Do we get the published numbers? Every published cumulative reward beside ours under the protocol `released`.
+
+    python -m analysis.fidelity --runs results/runs/*/*/*.csv --output results/tables/fidelity.csv
+
+The question is whether the published number could be one more draw from what our code draws. A published LORO number
+is a single draw: one chain in which a network is handed through five repeats. It is therefore not compared with a
+confidence interval of our mean, which shrinks to a point with more chains and would then reject even a perfect
+reproduction, but with a 95% prediction interval for one new chain. Over our n chains with mean m and standard
+deviation s that is
+
+    m ± t(n - 1, 0.975) s sqrt(1 + 1/n).
+
+The other arms' published numbers are means of five independent runs: for these it predicts the mean of as many new
+ones, sqrt(1/5 + 1/n). It takes the cumulative rewards of chains to be about normal. A perfect reproduction agrees in
+95% of cells. With n = 3 chains t is 4.3, and the interval so wide that agreement says little; the table therefore also
+says whether it would hold the published online RL as well, and with one chain nothing is decided. Where runs are far
+from normal (MountainCar: most never reach the flag, one in five may) a rank test of the published five runs against
+ours stands beside the result; it decides nothing.
+
+Which of our runs counts: that of the protocol `released`. Where there is none, our `paper` run stands for it if the
+protocol changes nothing that the arm learns from or is measured by except the number of evaluation episodes (10 for 1),
+which leaves the expected sum as it is and makes our interval if anything too narrow. This is so for `online` and
+`pretrain-on-policy` in CartPole, FrozenLake, CliffWalking and MountainCar; not in Pendulum (other exploration and
+torque) and Pong (two steps per action, whole games), and not for arms that learn from others' episodes (stored one step
+late, cut-offs as ends).
+
+The warm-up of loro and mix is the LLM's recorded mean return, not something that training reproduces: ours is replaced
+by the published one, so that only what follows is compared.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tyro
+from scipy import stats
+
+import envs
+from analysis.main_table import ARMS, interval, number
+from analysis.runs import POLICIES, Run, read_run
+from analysis.statistics import prediction_interval
+from envs.errors import UsageError, run_command_line
+from envs.files import write_text
+
+UNCHANGED_ARMS = ("online", "pretrain-on-policy")
+UNCHANGED_ENVIRONMENTS = ("cartpole", "frozen-lake", "cliff-walking", "mountain-car")
+RECORDED_WARM_UP = ("loro", "mix")
+"""Arms whose first tau iterations are the LLM's mean return."""
+AGREES, DIFFERS, OPEN, ABSENT = "agrees", "does not agree", "not decided", "not computed"
+INTRODUCTION = """\
+# Published against reproduced
+
+{sentence} {online}
+
+Published: the authors' cumulative reward, from their cached curves. Ours: mean under the protocol `released` [95%
+prediction interval for what was published: one new chain of five repeats for LORO, the mean of five new runs for the
+other arms] (number of chains or runs). A cell agrees if the interval holds the published number; a perfect
+reproduction would agree in 95% of cells. Few chains make wide intervals: with three, Student's t is 4.3, with two 12.7.
+Where the interval would also hold the published number of online RL, agreement says little. `paper` beside the number
+of runs: the protocol changes nothing of this arm here but how many evaluation episodes are played, and our run of the
+protocol `paper` stands for it. The warm-up of LORO and mix is the published one in both numbers. Rank test: the five
+published runs against ours (Mann-Whitney, two-sided), where runs are independent and may be far from normal.
+"""
+
+
+@dataclass
+class Args:
+    """Compare every published cumulative reward with ours."""
+
+    runs: tuple[Path, ...]
+    """run files of all protocols: .../<protocol>/<env>/<arm>.csv"""
+    output: Path
+    """the CSV to write; the .md goes beside it"""
+
+
+Runs = dict[tuple[str, str, str], Run]
+"""By protocol, environment and name."""
+
+
+def our_run(runs: Runs, published: Run) -> Run | None:
+    """Return the run of ours that a published one is compared with, by the rule above, or None."""
+    name = published.path.stem
+    released = runs.get(("released", published.env, name))
+    unchanged = published.arm in UNCHANGED_ARMS and published.env in UNCHANGED_ENVIRONMENTS
+    return released or (runs.get(("paper", published.env, name)) if unchanged else None)
+
+
+def obstacle(ours: Run, published: Run) -> str | None:
+    """Say why two runs do not compare, or None where they do."""
+    if ours.iterations != published.iterations:
+        return f"ours has {ours.iterations} iterations, the published one {published.iterations}"
+    repeats = [run.table.repeat.nunique() for run in (ours, published)]
+    if repeats[0] != repeats[1]:
+        return f"ours hands a network through {repeats[0]} repeats, the published one through {repeats[1]}"
+    return None
+
+
+def cumulative(ours: Run, published: Run) -> np.ndarray:
+    """Return the cumulative reward of each of our chains or seeds; a recorded warm-up is the published one."""
+    curves = ours.curves().copy()
+    if published.arm in RECORDED_WARM_UP:
+        curves[:, : published.tau] = published.curves()[:, : published.tau].mean(axis=0)
+    return curves.sum(axis=1)
+
+
+def row_of(published: Run, runs: Runs) -> dict[str, object]:
+    """Return the row of one published number."""
+    numbers = published.curves().sum(axis=1)
+    row: dict[str, object] = {
+        "env": published.env,
+        "arm": published.path.stem,
+        "published": float(numbers.mean()),
+        "published_draws": len(numbers),
+        "protocol": None,
+        "ours": math.nan,
+        "low": math.nan,
+        "high": math.nan,
+        "n": None,
+        "result": ABSENT,
+        "reason": "",
+        "holds_online": None,
+        "rank_p": math.nan,
+    }
+    ours = our_run(runs, published)
+    if ours is None:
+        return row
+    reason = obstacle(ours, published)
+    if reason is not None:
+        return row | {"reason": reason}
+    rewards = cumulative(ours, published)
+    low, high = prediction_interval(rewards, draws=len(numbers))
+    row |= {"protocol": ours.protocol, "ours": float(rewards.mean()), "low": low, "high": high, "n": len(rewards)}
+    if not math.isfinite(low):
+        return row | {"result": OPEN, "reason": "one chain" if ours.table.repeat.nunique() > 1 else "one seed"}
+    if len(numbers) > 1:
+        row["rank_p"] = float(stats.mannwhitneyu(numbers, rewards).pvalue)
+    row["result"] = AGREES if holds(low, high, row["published"]) else DIFFERS
+    online = runs.get(("published", published.env, "online"))
+    if online is not None and published.arm != "online":
+        row["holds_online"] = holds(low, high, float(online.curves().sum(axis=1).mean()))
+    return row
+
+
+def holds(low: float, high: float, value: float) -> bool:
+    """Return whether an interval holds a number, rounding aside (it may be a point)."""
+    slack = 1e-9 * max(abs(low), abs(high))
+    return low - slack <= value <= high + slack
+
+
+def sentence_of(table: pd.DataFrame) -> str:
+    """Return the fidelity score in words."""
+    count = table.result.value_counts()
+    agree, differ, undecided, absent = (int(count.get(result, 0)) for result in (AGREES, DIFFERS, OPEN, ABSENT))
+    score = f"{agree} of {agree + differ} computed cells agree, {absent} not computed"
+    one = "a single chain or seed, which has no interval"
+    return f"{score}; {undecided} more not decided ({one})." if undecided else f"{score}."
+
+
+def online_sentence(table: pd.DataFrame) -> str:
+    """Say how many of the agreements tell LORO or another arm from online RL."""
+    agreeing = table[(table.result == AGREES) & table.holds_online.notna()]
+    if agreeing.empty:
+        return ""
+    vague = int(agreeing.holds_online.astype(bool).sum())
+    return f"Of the {len(agreeing)} that agree and are not online RL, {vague} would hold online RL's number too."
+
+
+def line_of(row: dict) -> str:
+    """Return the line of one cell that is computed."""
+    ours = number(row["ours"]) + interval(row["low"], row["high"])
+    count = f"{int(row['n'])}{', paper' if row['protocol'] == 'paper' else ''}"
+    result = f"{row['result']} ({row['reason']})" if row["reason"] else row["result"]
+    online = {True: "yes", False: "no"}.get(row["holds_online"], "")
+    rank = "" if math.isnan(row["rank_p"]) else f"{row['rank_p']:.2f}"
+    cells = [envs.get(row["env"]).title, row["arm"], number(row["published"]), ours, count, result, online, rank]
+    return f"| {' | '.join(cells)} |"
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Return the table for reading: the cells that are computed, a summary by arm, and what is not computed."""
+    head = (
+        "environment | arm | published | ours [prediction interval] | n | result | holds online RL too | rank test, p"
+    )
+    intro = INTRODUCTION.format(sentence=sentence_of(table), online=online_sentence(table)).replace(" \n", "\n")
+    lines = [intro, f"| {head} |", "|---" * 8 + "|"]
+    computed = table[table.result != ABSENT]
+    lines += [line_of(row) for row in computed.to_dict("records")]
+    lines += [
+        "",
+        "## By arm",
+        "",
+        "| arm | agree | do not agree | not decided | not computed |",
+        "|---|---|---|---|---|",
+    ]
+    for arm, rows in table.groupby(table.arm.str.split("_").str[0], sort=False):
+        counts = [int((rows.result == result).sum()) for result in (AGREES, DIFFERS, OPEN, ABSENT)]
+        lines.append(f"| {ARMS.get(arm, arm)} | {' | '.join(map(str, counts))} |")
+    absent = table[table.result == ABSENT]
+    if not absent.empty:
+        lines += ["", "## Not computed", ""]
+    for env, rows in absent.groupby("env", sort=False):
+        names = [f"{row.arm} ({row.reason})" if row.reason else row.arm for row in rows.itertuples()]
+        lines.append(f"- {envs.get(env).title}: no comparable runs yet of {', '.join(names)}.")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Write the table and say the score."""
+    args = tyro.cli(Args)
+    runs: Runs = {}
+    for run in map(read_run, args.runs):
+        first = runs.setdefault((run.protocol, run.env, run.path.stem), run)
+        if first is not run:
+            raise UsageError(f"{first.path} and {run.path} are the same run twice: give one.")
+    published = [run for run in runs.values() if run.protocol == "published" and run.arm not in POLICIES]
+    if not published:
+        raise UsageError("None of the runs given is a published one: results/runs/published/<env>/<arm>.csv.")
+    order, arms = list(envs.ENVIRONMENTS), list(ARMS)
+    place = {run.path: (order.index(run.env), (arms.index(run.arm) if run.arm in arms else 99)) for run in published}
+    published.sort(key=lambda run: (*place[run.path], run.path.stem))
+    table = pd.DataFrame([row_of(run, runs) for run in published])
+    table = table.astype({"n": "Int64", "holds_online": "boolean"})
+    csv = table.to_csv(index=False, float_format="%.8g", lineterminator="\n")
+    write_text(args.output.with_suffix(".csv"), csv)
+    write_text(args.output.with_suffix(".md"), markdown(table))
+    print(f"{args.output}: {sentence_of(table)}")
+
+
+if __name__ == "__main__":
+    run_command_line(main)

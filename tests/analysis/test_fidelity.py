@@ -1,0 +1,167 @@
+"""The fidelity score: intervals against closed forms and simulation, which run stands for which, what stays open."""
+
+import sys
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from synthetic_runs import write_run
+
+import envs
+from algos import dqn
+from analysis import fidelity
+from envs.errors import run_command_line
+
+LORO, MIX = "loro_qwen-7b_tau2_n10", "mix_qwen-7b_tau2"
+
+
+def make(runs, tmp_path, monkeypatch):
+    """Run the program; return its rows by (environment, arm) and its text."""
+    output = tmp_path / "tables" / "fidelity.csv"
+    monkeypatch.setattr(sys, "argv", ["fidelity", "--runs", *map(str, runs), "--output", str(output)])
+    run_command_line(fidelity.main)
+    table = pd.read_csv(output)
+    return {(row.env, row.arm): row for row in table.itertuples()}, output.with_suffix(".md").read_text()
+
+
+def returns(sums, repeats=1, warm_up=0, iterations=10):
+    """Return curves [seeds, repeats, iterations] with these sums, two iterations of warm-up at their own level."""
+    curves = np.full((len(sums), repeats, iterations), float(warm_up))
+    curves[:, :, 2:] = (np.reshape(sums, (-1, 1, 1)) - 2 * warm_up) / (iterations - 2)
+    return curves
+
+
+def test_one_new_chain_is_predicted_not_their_mean(tmp_path, monkeypatch):
+    ours, published = [90, 100, 110], 135
+    runs = [
+        write_run(tmp_path, "published", "cartpole", LORO, returns([published], repeats=5)),
+        write_run(tmp_path, "published", "cartpole", "online", returns([20, 30, 40, 50, 60])),
+        write_run(tmp_path, "released", "cartpole", LORO, returns(ours, repeats=5)),
+    ]
+    rows, text = make(runs, tmp_path, monkeypatch)
+    row = rows["cartpole", LORO]
+    half = stats.t(2).ppf(0.975) * 10 * np.sqrt(4 / 3)
+    assert [row.low, row.high] == pytest.approx([100 - half, 100 + half])
+    # 135 is within 100 ± 50, and would be outside 100 ± 25, the confidence interval of the mean
+    assert row.result == "agrees" and not row.holds_online
+    assert rows["cartpole", "online"].result == "not computed"
+    assert "1 of 1 computed cells agree, 1 not computed." in text
+
+
+def test_the_mean_of_five_new_runs_is_predicted_for_other_arms(tmp_path, monkeypatch):
+    generator = np.random.default_rng(0)
+    ours, published = generator.normal(100, 10, 8), generator.normal(130, 10, 5)
+    runs = [
+        write_run(tmp_path, "published", "pendulum", MIX, returns(published)),
+        write_run(tmp_path, "released", "pendulum", MIX, returns(ours)),
+    ]
+    row = make(runs, tmp_path, monkeypatch)[0]["pendulum", MIX]
+    half = stats.t(7).ppf(0.975) * ours.std(ddof=1) * np.sqrt(1 / 5 + 1 / 8)
+    assert [row.low, row.high] == pytest.approx([ours.mean() - half, ours.mean() + half], rel=1e-6)
+    assert row.result == "does not agree" and row.published == pytest.approx(published.mean())
+    assert 0 < row.rank_p < 0.05 and np.isnan(row.holds_online)
+
+
+def test_a_perfect_reproduction_agrees_in_95_of_100_cells(tmp_path, monkeypatch):
+    generator = np.random.default_rng(1)
+    runs = []
+    for env in envs.ENVIRONMENTS:
+        for tau in range(2, 12):
+            name = f"loro_qwen-7b_tau{tau}_n10"
+            draws = generator.normal(50, 9, 4)
+            for protocol, sums in (("published", draws[:1]), ("released", draws[1:])):
+                curves = np.zeros((len(sums), 1, 30))
+                curves[:, 0, -1] = sums
+                runs.append(write_run(tmp_path, protocol, env, name, curves))
+    rows, _ = make(runs, tmp_path, monkeypatch)
+    agree = sum(row.result == "agrees" for row in rows.values())
+    assert len(rows) == 60 and 52 <= agree <= 60, agree  # 57 expected, three standard deviations are 5
+
+
+def test_one_chain_decides_nothing(tmp_path, monkeypatch):
+    runs = [
+        write_run(tmp_path, "published", "cartpole", LORO, returns([100], repeats=5)),
+        write_run(tmp_path, "released", "cartpole", LORO, returns([100], repeats=5)),
+    ]
+    rows, text = make(runs, tmp_path, monkeypatch)
+    row = rows["cartpole", LORO]
+    assert (row.result, row.reason) == ("not decided", "one chain") and np.isnan(row.low)
+    assert "0 of 0 computed cells agree, 0 not computed; 1 more not decided" in text
+    assert "not decided (one chain)" in text
+
+
+def test_the_recorded_warm_up_is_not_compared(tmp_path, monkeypatch):
+    runs = [
+        write_run(tmp_path, "published", "mountain-car", LORO, returns([-2000], repeats=5, warm_up=-200)),
+        write_run(tmp_path, "released", "mountain-car", LORO, returns([-1998] * 3, repeats=5, warm_up=-199)),
+    ]
+    row = make(runs, tmp_path, monkeypatch)[0]["mountain-car", LORO]
+    assert row.ours == row.low == row.high == -2000 and row.result == "agrees"
+
+
+@pytest.mark.parametrize(
+    ("env", "arm", "result"),
+    [
+        ("cartpole", "online", "agrees"),
+        ("frozen-lake", "pretrain-on-policy_tau2_n10", "agrees"),
+        ("pendulum", "online", "not computed"),
+        ("represented-pong", "online", "not computed"),
+        ("cartpole", MIX, "not computed"),
+        ("cartpole", LORO, "not computed"),
+        ("cartpole", "pretrain-random_tau2_n10", "not computed"),
+    ],
+)
+def test_a_paper_run_stands_only_where_the_protocol_changes_nothing(tmp_path, monkeypatch, env, arm, result):
+    sums = [98, 99, 100, 101, 102]
+    runs = [write_run(tmp_path, protocol, env, arm, returns(sums)) for protocol in ("published", "paper")]
+    rows, text = make(runs, tmp_path, monkeypatch)
+    assert rows[env, arm].result == result
+    assert (", paper |" in text) == (result == "agrees") and ("## Not computed" in text) == (result != "agrees")
+
+
+@pytest.mark.parametrize("env", fidelity.UNCHANGED_ENVIRONMENTS)
+@pytest.mark.parametrize("arm", fidelity.UNCHANGED_ARMS)
+def test_the_learner_says_that_only_the_number_of_evaluations_differs(tmp_path, env, arm):
+    resolved = [
+        asdict(dqn.resolve(dqn.Args(output=tmp_path / "x.csv", env=env, arm=arm, protocol=protocol)))
+        for protocol in ("paper", "released")
+    ]
+    differ = {name for name, value in resolved[0].items() if value != resolved[1][name]} - {"protocol"}
+    others_episodes = {"shifted", "cutoff_as_terminal", "warm_up_mean"}  # how episodes from a dataset are stored
+    assert differ - others_episodes - {"discard_offline"} <= {"eval_episodes"}  # discarding is LORO's alone
+
+
+def test_a_released_run_goes_before_one_that_stands_for_it(tmp_path, monkeypatch):
+    paths = [
+        write_run(tmp_path, protocol, "cartpole", "online", returns(sums))
+        for protocol, sums in (("published", [10, 20, 30]), ("paper", [10, 20, 30]), ("released", [50, 51, 52]))
+    ]
+    row = make(paths, tmp_path, monkeypatch)[0]["cartpole", "online"]
+    assert (row.protocol, row.ours, row.result) == ("released", 51, "does not agree")
+
+
+def test_what_does_not_compare_is_said_cell_by_cell(tmp_path, monkeypatch):
+    runs = [
+        write_run(tmp_path, "published", "cartpole", LORO, returns([100], repeats=5)),
+        write_run(tmp_path, "released", "cartpole", LORO, returns([100, 101], repeats=3)),
+        write_run(tmp_path, "published", "pendulum", LORO, returns([100], repeats=5)),
+        write_run(tmp_path, "released", "pendulum", LORO, returns([100, 101], repeats=5, iterations=8)),
+    ]
+    rows, text = make(runs, tmp_path, monkeypatch)
+    assert {row.result for row in rows.values()} == {"not computed"}
+    assert f"- CartPole: no comparable runs yet of {LORO} (ours hands a network through 3 repeats, the" in text
+    assert f"- Pendulum: no comparable runs yet of {LORO} (ours has 8 iterations, the published one 10)." in text
+
+
+@pytest.mark.parametrize("case", ["no published", "twice"])
+def test_bad_input_is_one_sentence(tmp_path, monkeypatch, capsys, case):
+    protocol = "released" if case == "no published" else "published"
+    path = write_run(tmp_path, protocol, "cartpole", "online", returns([1, 2]))
+    with pytest.raises(SystemExit) as stopped:
+        make([path] * (2 if case == "twice" else 1), tmp_path, monkeypatch)
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and error.count("\n") == 1
+    assert {"no published": "published one", "twice": "same run twice"}[case] in error
+    assert not (tmp_path / "tables").exists()
