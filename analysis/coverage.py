@@ -1,6 +1,7 @@
 """The paper's central assumption, measured: does the LLM's data contain what the final policy does?
 
-    python -m analysis.coverage --runs rerun/results/runs/paper/*/*.csv --datasets rerun/results/datasets/*/{qwen-7b,random} \\
+    python -m analysis.coverage --runs rerun/results/runs/paper/*/*.csv \\
+        --datasets rerun/results/datasets/*/{qwen-7b,random} \\
         --output paper_figs/coverage.pdf --table results/tables/coverage.csv
 
 For every run that left its final networks (<run>.policy.safetensors) and every dataset of its environment, of which

@@ -79,7 +79,7 @@ def test_propagation_agrees_with_episodes():
     visits = coverage.propagate("frozen-lake", actions)
     env = envs.make("frozen-lake")
     seen, returns = [], []
-    for episode in range(3000):
+    for episode in range(1500):
         state, over, total = env.reset(seed=episode)[0], False, 0
         while not over:
             seen.append(4 * state + actions[state])
@@ -88,8 +88,8 @@ def test_propagation_agrees_with_episodes():
         returns.append(total)
     sampled = Frequencies.of(np.array(seen))
     assert set(sampled.pairs) <= set(visits.exact.pairs)
-    assert sampled.share_of(visits.exact.pairs) == pytest.approx(visits.exact.shares, abs=0.01)
-    assert np.mean(returns) == pytest.approx(visits.mean_return, abs=0.03)
+    assert sampled.share_of(visits.exact.pairs) == pytest.approx(visits.exact.shares, abs=0.015)
+    assert np.mean(returns) == pytest.approx(visits.mean_return, abs=0.04)
 
 
 # --- Bins ------------------------------------------------------------------------------------------------------------
