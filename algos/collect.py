@@ -18,6 +18,7 @@ prompt.yaml as it was used, and croissant.json.
 import gzip
 import json
 import os
+import resource
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -281,6 +282,7 @@ def save(
         "computed_with": {
             **{name: getattr(args, name) for name in ("batch_size", "memo", "threads")},
             "playing_seconds": playing_seconds,  # since the last start, by the clock
+            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,  # of the first process
         },
         "git_commit": git_commit(),
         "versions": versions("torch", "transformers", "tokenizers", "safetensors"),

@@ -197,12 +197,16 @@ class ReplayBuffer:
         """Return how many transitions each seed holds."""
         return min(self.added, self.capacity)
 
-    def add(self, *transition: Any) -> None:
-        """Add one transition per seed: observation, action, reward, next observation, termination, each [S, ...]."""
+    def add(self, *transition: Any) -> int:
+        """Add one transition per seed: observation, action, reward, next observation, termination, each [S, ...].
+
+        Returns its position in the buffer.
+        """
         position = self.added % self.capacity
         for field, value in zip(self.fields.values(), transition, strict=True):
             field[:, position] = torch.as_tensor(value).to(field)
         self.added += 1
+        return position
 
     def sample(self, indices: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the transitions `indices` [S, B] of each seed."""
@@ -226,9 +230,12 @@ class Agents:
         for weight in self.online:  # what Adam would create at its first step: a checkpoint is copied into it
             moments = {"exp_avg": torch.zeros_like(weight), "exp_avg_sq": torch.zeros_like(weight)}
             self.optimizer.state[weight] = {"step": torch.zeros((), device=device), **moments}
-        if self.tabular:
-            self.target_table = q_values(self.target, None)
         self.buffer = ReplayBuffer(args.seeds, args.buffer_size, env.observation_space.shape, device)
+        # Between two copies the target network's values stay the same and are kept: of all states where these are
+        # one-hot, [S, states, actions], else of every next observation in the buffer, [S, capacity, actions].
+        rows = inputs if self.tabular else args.buffer_size
+        self.target_values = torch.zeros((args.seeds, rows, sizes[-1]), device=device)
+        self.update_target()
         self.indices = torch.zeros((args.seeds, args.batch_size), dtype=torch.int64, device=device)
         self.loss_sum, self.q_sum = torch.zeros((2, args.seeds), device=device)
         self.updates = 0
@@ -236,9 +243,8 @@ class Agents:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Name everything that training changes; of the buffer, the filled part."""
-        named = {"loss_sum": self.loss_sum, "q_sum": self.q_sum}
-        if self.tabular:
-            named["target_table"] = self.target_table
+        filled = self.target_values if self.tabular else self.target_values[:, : len(self.buffer)]
+        named = {"loss_sum": self.loss_sum, "q_sum": self.q_sum, "target_values": filled}
         for i, weight in enumerate(self.online):
             named |= {f"online.{i}": weight.detach(), f"target.{i}": self.target[i]}
             named |= {f"adam.{i}.{key}": value for key, value in self.optimizer.state[weight].items()}
@@ -261,10 +267,24 @@ class Agents:
 
     @torch.no_grad()
     def update_target(self) -> None:
-        """Copy the online to the target network; its values of one-hot states then stay the same until next time."""
+        """Copy the online to the target network."""
         torch._foreach_copy_(self.target, self.online)
         if self.tabular:
-            self.target_table.copy_(q_values(self.target, None))
+            self.target_values.copy_(q_values(self.target, None))
+        for first in range(0, 0 if self.tabular else len(self.buffer), 1024):
+            self.ask_target(first, min(first + 1024, len(self.buffer)))
+
+    @torch.no_grad()
+    def ask_target(self, first: int, last: int) -> None:
+        """Keep the target network's values of the next observations `first` to `last` in the buffer."""
+        next_observations = self.buffer.fields["next_observations"][:, first:last]
+        self.target_values[:, first:last] = q_values(self.target, next_observations)
+
+    def add(self, *transition: Any) -> None:
+        """Add one transition per seed to the buffer."""
+        position = self.buffer.add(*transition)
+        if not self.tabular:
+            self.ask_target(position, position + 1)
 
     def loss(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the Huber loss [S] and the mean Q [S] on the minibatch `self.indices`.
@@ -276,13 +296,14 @@ class Agents:
         if self.tabular:  # the same numbers from one evaluation per distinct state instead of one per minibatch row
             q = q_values(self.online, None)
             chosen = q.flatten(1).gather(1, observations * q.shape[2] + batch["actions"])
-            values = self.target_table.gather(2, q.argmax(2, keepdim=True)).squeeze(2)
+            values = self.target_values.gather(2, q.argmax(2, keepdim=True)).squeeze(2)
             next_values = values.gather(1, next_observations)
         else:
             chosen = q_values(self.online, observations).gather(2, batch["actions"][..., None]).squeeze(2)
             with torch.no_grad():
                 greedy = q_values(self.online, next_observations).argmax(2, keepdim=True)
-                next_values = q_values(self.target, next_observations).gather(2, greedy).squeeze(2)
+                kept = self.target_values.take_along_dim(self.indices[..., None], dim=1)
+                next_values = kept.gather(2, greedy).squeeze(2)
         y = batch["rewards"] + self.args.gamma * (1 - batch["terminations"]) * next_values
         return huber_loss(chosen, y, reduction="none").mean(1), chosen.detach().mean(1)
 
@@ -360,7 +381,7 @@ def train_iteration(agents: Agents, training_envs: list[gymnasium.Env], repeat: 
         next_observations, rewards, terminations, truncations = (
             np.array(x) for x in list(zip(*results, strict=True))[:4]
         )
-        buffer.add(observations, actions, rewards, next_observations, terminations)
+        agents.add(observations, actions, rewards, next_observations, terminations)
         total_reward += rewards
         observations = next_observations.copy()
         for i in np.flatnonzero(terminations | truncations):
@@ -445,7 +466,7 @@ def main() -> None:
         if kind == "offline":
             agents.buffer.added = 0
             for transition in transitions(episodes, args.shifted, args.cutoff_as_terminal):
-                agents.buffer.add(*(np.stack([value] * args.seeds) for value in transition))
+                agents.add(*(np.stack([value] * args.seeds) for value in transition))
             run.set_warm_up(repeat, episodes, mean_over=all_episodes if args.warm_up_mean == "dataset" else episodes)
         elif kind == "pretrain":
             pretrain(agents, number)

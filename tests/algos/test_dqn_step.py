@@ -57,8 +57,9 @@ def test_three_steps_agree_with_the_plain_implementation(env_name):
     agents = dqn.Agents(args, env, torch.device("cpu"))
     generator = np.random.default_rng(0)
     states = np.eye(int(env.observation_space.n)) if agents.tabular else None
-    stored = []
-    for _ in range(50):
+    stored = [None] * 50
+
+    def add(position):
         if agents.tabular:
             s, s2 = generator.integers(len(states), size=(2, 3))
         else:
@@ -66,13 +67,19 @@ def test_three_steps_agree_with_the_plain_implementation(env_name):
         a = generator.integers(env.action_space.n, size=3)
         r = 3 * generator.normal(size=3).astype(np.float32)
         ended = generator.random(3) < 0.3
-        agents.buffer.add(s, a, r, s2, ended)
-        stored.append((s, a, r, s2, ended))
+        agents.add(s, a, r, s2, ended)
+        stored[position] = (s, a, r, s2, ended)
+
+    for position in range(50):
+        add(position)
     # a target network of its own, copied once more half-way, so that the two networks are never confused
-    for weight in agents.target:
-        weight.copy_(torch.from_numpy(generator.normal(size=tuple(weight.shape))))
-    if agents.tabular:
-        agents.target_table.copy_(dqn.q_values(agents.target, None))
+    first = [w.detach().clone() for w in agents.online]
+    with torch.no_grad():
+        for weight in agents.online:
+            weight.copy_(torch.from_numpy(generator.normal(size=tuple(weight.shape))))
+    agents.update_target()
+    with torch.no_grad():
+        torch._foreach_copy_(agents.online, first)
 
     def weights_of(networks, seed):
         return [w.detach()[seed].double().numpy().copy() for w in networks]
@@ -81,6 +88,8 @@ def test_three_steps_agree_with_the_plain_implementation(env_name):
     target = [weights_of(agents.target, i) for i in range(3)]
     moments = [[(np.zeros_like(w), np.zeros_like(w)) for w in online[i]] for i in range(3)]
     for step in (1, 2, 3):
+        for position in range(5 * (step - 1), 5 * step):  # the first ones are overwritten: the buffer is full
+            add(position)
         indices = generator.integers(50, size=(3, 16))
         agents.loss_sum.zero_()
         agents.q_sum.zero_()
