@@ -122,13 +122,31 @@ def shipped_grid_runs(wildcards):
     return [run for run in grid_runs("", wildcards) if Path(run).exists()] + published_grid_runs(wildcards)
 
 
+def dataset(env, llm):
+    """Name the episodes of an LLM, or of random play: those that are shipped, unless they are to be made afresh."""
+    shipped = f"results/datasets/{env}/{llm}/meta.json"
+    return shipped if Path(shipped).exists() and not config["collect_afresh"] else f"{TREE}/{shipped}"
+
+
+def episodes_digest(env, llm):
+    """Return what tells an LLM's shipped episodes from others', or its name where none are shipped."""
+    meta = Path(dataset(env, llm))
+    return llm if meta.parts[0] == TREE else json.loads(meta.read_text())["sha256"]
+
+
 def quality_runs(prefix):
-    """List the runs behind the question what the quality of an LLM's play does to a warm start."""
+    """List the runs behind the question what the quality of an LLM's play does to a warm start.
+
+    Equal episodes train equal agents: the first LLM that played them stands for the others.
+    """
     steps = config["data_quality"]["pretrain_steps"]
-    arms = ["online", "random-policy"]
-    for llm in PLAYERS:
-        arms += [f"llm-policy_{llm}", f"mix_{llm}_tau{TAU}", *(f"loro_{llm}_tau{TAU}_n{n}" for n in steps)]
-    return [f"{prefix}results/runs/paper/{env}/{arm}.csv" for env in ENVIRONMENTS for arm in arms]
+    runs = []
+    for env in ENVIRONMENTS:
+        arms = ["online", "random-policy", *(f"llm-policy_{llm}" for llm in PLAYERS)]
+        for llm in {episodes_digest(env, llm): llm for llm in reversed(PLAYERS)}.values():
+            arms += [f"mix_{llm}_tau{TAU}", *(f"loro_{llm}_tau{TAU}_n{n}" for n in steps)]
+        runs += [f"{prefix}results/runs/paper/{env}/{arm}.csv" for arm in arms]
+    return runs
 
 
 def defect_runs(prefix):
@@ -173,12 +191,6 @@ rule all:
         [f"{TREE}/paper_figs/data_quality.pdf", f"{TREE}/results/tables/llm_policies.md"] if PLAYERS else [],
         f"{TREE}/paper_figs/defects.pdf" if config["defects"] else [],
         f"{TREE}/results/claims.md" if config["grid"] else [],
-
-
-def dataset(env, llm):
-    """Name the episodes of an LLM, or of random play: those that are shipped, unless they are to be made afresh."""
-    shipped = f"results/datasets/{env}/{llm}/meta.json"
-    return shipped if Path(shipped).exists() and not config["collect_afresh"] else f"{TREE}/{shipped}"
 
 
 # --- The LLM's episodes ----------------------------------------------------------------------------------------------

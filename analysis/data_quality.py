@@ -10,6 +10,7 @@ RL's over the iterations after the warm-up, so that the LLM's own returns are no
 beside the PDF, the .md beside the table's CSV.
 """
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,6 +212,26 @@ def tidy(named: dict[tuple[str, str, str], Run]) -> tuple[list[dict[str, object]
     return rows, baselines
 
 
+def stand_ins(named: dict[tuple[str, str, str], Run]) -> dict[tuple[str, str], str]:
+    """Return, by (environment, LLM), the LLM that recorded the very same episodes and whose warm starts are there.
+
+    Equal episodes train equal agents: LLMs that always say the same word share one run. LLMs with runs of their own,
+    and those whose policy's run does not say the digest of its dataset, are not in it.
+    """
+    trained = {(run.env, run.llm) for run in named.values() if run.arm in WARM_STARTS}
+    digests = {}
+    for run in named.values():
+        description = run.path.with_suffix(".json")
+        if run.arm == "llm-policy" and description.exists():
+            digests[run.env, run.llm] = json.loads(description.read_text(encoding="utf-8")).get("dataset_sha256")
+    found = {}
+    for (env, llm), digest in digests.items():
+        others = sorted(other for e, other in trained if e == env and digest and digests.get((e, other)) == digest)
+        if others and (env, llm) not in trained:
+            found[env, llm] = others[0]
+    return found
+
+
 def rank_correlation(rows: list[dict]) -> tuple[float, float, float, int] | None:
     """Return Spearman's correlation of quality and gain, its 95% bootstrap interval, and the number of points.
 
@@ -359,6 +380,7 @@ def line_of(row: dict) -> str:
 
 def missing_runs(named: dict[tuple[str, str, str], Run]) -> list[str]:
     """Name the runs that the figure could show and was not given, environment by environment."""
+    told = stand_ins(named)
     llms = sorted({run.llm for run in named.values() if run.llm})
     lines = []
     for env, environment in envs.ENVIRONMENTS.items():
@@ -366,7 +388,7 @@ def missing_runs(named: dict[tuple[str, str, str], Run]) -> list[str]:
         missing = []
         if runs:
             missing = [arm for arm in ("online", "random-policy") if (env, arm, "") not in named]
-            for llm in llms:
+            for llm in (llm for llm in llms if (env, llm) not in told):
                 there = {run.arm for run in runs if run.llm == llm}
                 arms = [arm for arm in (*WARM_STARTS, "llm-policy") if arm not in there]
                 missing.append(f"{llm} ({', '.join(arms) if there else 'everything'})" if arms else "")
@@ -399,6 +421,8 @@ def markdown(rows: list[dict], baselines: dict[str, Baseline], named: dict[tuple
             "per step, an open marker in the figure and in no correlation. It is rough: an evaluation's later steps "
             "start from where its first ones led."
         )
+    for (env, llm), other in stand_ins(named).items():
+        lines.append(f"- {envs.get(env).title}: {llm} played the very episodes of {other}; its rows are the same.")
     missing = missing_runs(named)
     return "\n".join([*lines, FOOT, *(["## Missing", "", *missing] if missing else [])]).rstrip("\n") + "\n"
 

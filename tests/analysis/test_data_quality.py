@@ -1,6 +1,7 @@
 """Gain over data quality: numbers worked out by hand, what is not counted, what cannot be placed, what is refused."""
 
 import csv
+import json
 import sys
 
 import matplotlib.pyplot as plt
@@ -65,6 +66,22 @@ def test_quality_and_gain_by_hand(tmp_path, monkeypatch):
     assert rows["cartpole", "loro", "qwen-7b"]["pretrain_steps"] == "3000"
     assert rows["cartpole", "mix", "qwen-7b"]["pretrain_steps"] == ""
     assert "| CartPole | LORO (qwen-7b, τ=10, N=3000) | 50.0 | 999 | 50 | 20.0 | 40.0 | 100 | 0.38 [" in text
+
+
+def test_llms_that_played_the_same_episodes_share_their_rows(tmp_path, monkeypatch):
+    runs = write_cartpole(tmp_path)
+    runs += [
+        write_run(tmp_path, "paper", "cartpole", f"llm-policy_{llm}", [[[40, 60]]], 50) for llm in ("twin", "other")
+    ]
+    digests = {"qwen-7b": "a", "twin": "a", "other": "b"}
+    for llm, digest in digests.items():
+        description = runs[0].with_name(f"llm-policy_{llm}.json")
+        description.write_text(json.dumps({"dataset_sha256": digest}))
+    rows, text = make(runs, tmp_path, monkeypatch)
+    assert {llm for _, _, llm in rows} == {"qwen-7b"}
+    assert "- CartPole: twin played the very episodes of qwen-7b; its rows are the same.\n" in text
+    missing = text.split("## Missing")[1]
+    assert "other (loro, mix)" in missing and "twin" not in missing
 
 
 def test_the_warm_up_is_not_counted(tmp_path, monkeypatch):
