@@ -190,7 +190,9 @@ rule all:
         f"{TREE}/results/tables/comparison.md",
         [f"{TREE}/paper_figs/data_quality.pdf", f"{TREE}/results/tables/llm_policies.md"] if PLAYERS else [],
         f"{TREE}/paper_figs/defects.pdf" if config["defects"] else [],
-        f"{TREE}/results/claims.md" if config["grid"] else [],
+        [f"{TREE}/results/claims.md", f"{TREE}/results/tables/fidelity.md"] if config["grid"] else [],
+        f"{TREE}/paper_figs/coverage.pdf" if PLAYERS else [],
+        f"{TREE}/results/tables/scores.md",
 
 
 # --- The LLM's episodes ----------------------------------------------------------------------------------------------
@@ -524,6 +526,77 @@ use rule fresh_verdict as verdict with:
         shipped="()",  # an empty wildcard, because snakemake adds a forced rule without one to every target
 
 
+rule fresh_scores:
+    message:
+        "Scoring every cell"
+    input:
+        fresh_runs,
+        published_runs,
+    output:
+        csv=f"{TREE}/results/tables/scores.csv",
+        md=f"{TREE}/results/tables/scores.md",
+    shell:
+        "python -m analysis.scores --runs {input} --output {output.csv}"
+
+
+use rule fresh_scores as scores with:
+    input:
+        lambda wildcards: [str(run) for run in sorted(Path("results/runs").glob("*/*/*.csv"))],
+    output:
+        csv="results/tables/{scores}.csv",
+        md="results/tables/{scores}.md",
+    wildcard_constraints:
+        scores="scores",
+
+
+rule fresh_fidelity:
+    message:
+        "Comparing with every published number"
+    input:
+        lambda wildcards: [str(run) for run in sorted(Path("results/runs/published").glob("*/*.csv"))],
+        lambda wildcards: list(dict.fromkeys(fresh_runs(wildcards) + claimed_runs(f"{TREE}/"))),
+    output:
+        csv=f"{TREE}/results/tables/fidelity.csv",
+        md=f"{TREE}/results/tables/fidelity.md",
+    shell:
+        "python -m analysis.fidelity --runs {input} --output {output.csv}"
+
+
+use rule fresh_fidelity as fidelity with:
+    input:
+        lambda wildcards: [str(run) for run in sorted(Path("results/runs").glob("*/*/*.csv"))],
+    output:
+        csv="results/tables/{fidelity}.csv",
+        md="results/tables/{fidelity}.md",
+    wildcard_constraints:
+        fidelity="fidelity",
+
+
+def covered_runs(wildcards):
+    """List the runs whose final policies are held against the data: online RL, and warm starts from each LLM."""
+    return [run for run in quality_runs(f"{TREE}/") if "policy" not in Path(run).stem]
+
+
+# Made from final policies, which are too large to ship: `analysis.promote` ships the figure and the table.
+rule coverage:
+    message:
+        "What the data covers of what final policies do"
+    input:
+        runs=covered_runs,
+        policies=lambda wildcards: [run.replace(".csv", ".policy.safetensors") for run in covered_runs(wildcards)],
+        datasets=[dataset(env, llm) for env in ENVIRONMENTS for llm in [*PLAYERS, "random"]],
+    output:
+        pdf=f"{TREE}/paper_figs/coverage.pdf",
+        png=f"{TREE}/paper_figs/coverage.png",
+        csv=f"{TREE}/results/tables/coverage.csv",
+        md=f"{TREE}/results/tables/coverage.md",
+    params:
+        folders=lambda wildcards, input: [str(Path(meta).parent) for meta in input.datasets],
+    shell:
+        "python -m analysis.coverage --runs {input.runs} --datasets {params.folders} --output {output.pdf}"
+        " --table {output.csv}"
+
+
 rule cost:
     message:
         "What training costs"
@@ -599,4 +672,6 @@ rule figures:
         expand("paper_figs/{figure}.pdf", figure=[*MAIN_FIGURES, *GRID_FIGURES, "data_quality", "defects"]),
         "results/tables/main.md",
         "results/claims.md",
+        "results/tables/scores.md",
+        "results/tables/fidelity.md",
         "results/tables/cost.md",

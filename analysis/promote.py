@@ -5,7 +5,7 @@
 A run is refused when it does not hold what its name promises: its environment, protocol, arm and every seed and
 iteration; when its .json is missing; or when runs of one environment were made with different versions. Episodes are
 refused when their data is damaged, or their transcript does not tell every step. Those that were imported are left
-where they are: they are the authors' to give.
+where they are: they are the authors' to give. What is drawn from files that are not shipped (PRODUCTS) is copied as is.
 """
 
 import gzip
@@ -23,6 +23,16 @@ from envs.datasets import load_dataset, read_meta
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import written_whole
 
+PRODUCTS = (
+    "results/audit.csv",
+    "results/audit.md",
+    "results/tables/coverage.csv",
+    "results/tables/coverage.md",
+    "paper_figs/coverage.pdf",
+    "paper_figs/coverage.png",
+)
+"""Made from the authors' files or from final policies, neither of which is shipped."""
+
 
 @dataclass
 class Args:
@@ -30,8 +40,8 @@ class Args:
 
     tree: Path = Path("rerun")
     """the tree that holds results/runs/ and results/datasets/"""
-    to: Path = Path("results")
-    """where shipped products live"""
+    to: Path = Path()
+    """the repository that ships them, with its results/ and paper_figs/"""
 
 
 def check(run: Path) -> dict:
@@ -88,13 +98,17 @@ def main() -> None:
         check_dataset(folder)
     for run in runs:
         for source in (run, run.with_suffix(".json")):
-            target = args.to / "runs" / Path(*source.parts[-3:])
+            target = args.to / "results/runs" / Path(*source.parts[-3:])
             with written_whole(target) as temporary:
                 shutil.copyfile(source, temporary)
     for folder in collected:
-        with written_whole(args.to / "datasets" / Path(*folder.parts[-2:])) as temporary:
+        with written_whole(args.to / "results/datasets" / Path(*folder.parts[-2:])) as temporary:
             shutil.copytree(folder, temporary)
-    print(f"{len(runs)} runs and {len(collected)} datasets are in {args.to}.")
+    for name in PRODUCTS:
+        if (args.tree / name).exists():
+            with written_whole(args.to / name) as temporary:
+                shutil.copyfile(args.tree / name, temporary)
+    print(f"{len(runs)} runs and {len(collected)} datasets are in {args.to / 'results'}.")
 
 
 if __name__ == "__main__":

@@ -47,9 +47,11 @@ def test_sound_products_are_copied(monkeypatch, tmp_path):
     make_run(tmp_path)
     make_dataset(tmp_path, "llm", [0, 1, 0], decision={"decide": "score"})
     make_dataset(tmp_path, "imported", [0, 1])
+    (tmp_path / "results" / "audit.md").write_text("found")
     shipped = promote_tree(monkeypatch, tmp_path)
-    assert {"runs/paper/frozen-lake/online.csv", "runs/paper/frozen-lake/online.json"} <= shipped
-    assert {f"datasets/frozen-lake/llm/{name}" for name in ("meta.json", "data/main_data.hdf5")} <= shipped
+    assert {f"results/runs/paper/frozen-lake/online.{suffix}" for suffix in ("csv", "json")} <= shipped
+    assert "results/audit.md" in shipped
+    assert {f"results/datasets/frozen-lake/llm/{name}" for name in ("meta.json", "data/main_data.hdf5")} <= shipped
     assert not any("imported" in name for name in shipped)  # the authors' own, not ours to ship
 
 
