@@ -46,5 +46,15 @@ bench: .venv/installed .bench-venv/installed  ## speed against d3rlpy and a plai
 	$(BIN)/python -m algos.fetch_llm
 	OMP_NUM_THREADS=1 $(BIN)/python -m analysis.bench --peer-python .bench-venv/bin/python --output results/tables/bench.csv
 
+# Household games in words, optional: their planner compiles (about a minute) and is GPL-3.
+.venv/alfworld: requirements-alfworld.txt .venv/installed
+	@command -v c++ > /dev/null && command -v make > /dev/null || \
+		{ echo "error: a C++ compiler is needed (Debian, Ubuntu: apt install build-essential)."; exit 1; } >&2
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-alfworld.txt
+	@touch $@
+
+.PHONY: alfworld
+alfworld: .venv/alfworld  ## the optional ALFWorld environments
+
 clean:  ## remove what workflows made, not what is shipped
 	rm -rf rerun .snakemake

@@ -96,9 +96,8 @@ class Engine(PddlEnv):
         try:
             self.load(game)
         except KeyError as error:
-            raise Failure(
-                f"A game cannot be loaded ({error} is missing): a type undeclared, or a goal out of reach?"
-            ) from error
+            reason = "a type is used but not declared, or the goal is out of reach"
+            raise Failure(f"The engine cannot load the game, for want of {error}: {reason}.") from error
         finally:
             sys.argv = arguments  # the translator leaves its own there
         demangler = Demangler(game_infos=self._entity_infos)
