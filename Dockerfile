@@ -1,6 +1,6 @@
-# The whole package in one image; its default command is the full workflow, on GPUs where there are any, else on the CPU.
-# NVIDIA's `base` flavour is enough, at the CUDA version that torch is built with: torch brings CUDA's libraries as Python
-# packages, and needs of the image only what tells the container toolkit which driver and devices it wants.
+# The whole package in one image; its default command is the full workflow, on GPUs where there are any, else on CPUs.
+# NVIDIA's `base` flavour is enough, at the CUDA version that torch is built with: torch brings CUDA's libraries as
+# Python packages, and needs of the image only what tells the container toolkit which driver and devices it wants.
 ARG BASE_IMAGE=nvidia/cuda:13.0.3-base-ubuntu24.04
 FROM ${BASE_IMAGE}
 
@@ -38,7 +38,7 @@ CMD ["snakemake"]
 
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="loro-repro" \
-      org.opencontainers.image.description="LORO, warm-starting reinforcement learning with an LLM's episodes: reproduced and audited" \
+      org.opencontainers.image.description="LORO: reinforcement learning warm-started by an LLM, reproduced and audited" \
       org.opencontainers.image.documentation="https://arxiv.org/abs/2505.10861" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.revision="${REVISION}"

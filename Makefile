@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quick test lint figures reproduce bench clean
+.PHONY: quick test lint figures reproduce bench image-test clean
 .DEFAULT_GOAL := quick
 
 # The environment: made once, and again when the lock changes.
@@ -45,6 +45,9 @@ reproduce: .venv/installed  ## the whole paper afresh, under rerun/
 bench: .venv/installed .bench-venv/installed  ## speed against d3rlpy and a plain loop around generate, in one run
 	$(BIN)/python -m algos.fetch_llm
 	OMP_NUM_THREADS=1 $(BIN)/python -m analysis.bench --peer-python .bench-venv/bin/python --output results/tables/bench.csv
+
+image-test:  ## the image, built on a stand-in base and run offline and read-only (as root, without Docker or a GPU)
+	tests/container/image_test.sh
 
 # Household games in words, optional: their planner compiles (about a minute) and is GPL-3.
 .venv/alfworld: requirements-alfworld.txt .venv/installed
