@@ -461,8 +461,9 @@ class Overcooked(gymnasium.Env):
     The correct delivery terminates; `MAX_STEPS` primitive steps truncate.
 
     `info` holds "text", "actions" (the words for the actions in the new state) and "macro_action_steps" (k; 0 at a
-    reset), and at the end "episode": "r", the return discounted per primitive step, and "l", the primitive steps
-    (the key that gymnasium's RecordEpisodeStatistics insists on writing itself: do not wrap in it).
+    reset), "success" (whether the dish has been served), and at the end "episode": "r", the return discounted per
+    primitive step, and "l", the primitive steps (the key that gymnasium's RecordEpisodeStatistics insists on writing
+    itself: do not wrap in it).
 
     `state` may be read and set; the clock (`steps`, `discounted_return`) is apart.
     """
@@ -548,6 +549,7 @@ class Overcooked(gymnasium.Env):
             "text": self.text(observation),
             "actions": self.action_texts(observation),
             "macro_action_steps": steps,
+            "success": self.state.served,
         }
 
 

@@ -75,6 +75,7 @@ def test_the_way_to_success(name, actions, expected, total, steps, discounted):
     assert round(sum(reward for _, reward, *_ in played), 4) == total
     assert [terminated for _, _, terminated, _, _ in played] == [False] * (len(actions) - 1) + [True]
     assert not any(truncated for *_, truncated, _ in played)
+    assert [info["success"] for *_, info in played] == [False] * (len(actions) - 1) + [True]
     assert ["episode" in info for *_, info in played] == [False] * (len(actions) - 1) + [True]
     episode = played[-1][-1]["episode"]
     assert episode["l"] == steps == sum(durations(played))
