@@ -134,16 +134,18 @@ def episodes_digest(env, llm):
     return llm if meta.parts[0] == TREE else json.loads(meta.read_text())["sha256"]
 
 
-def quality_runs(prefix):
-    """List the runs behind the question what the quality of an LLM's play does to a warm start.
+def distinct_players(env):
+    """List the LLMs of different episodes. Equal episodes train equal agents: the first LLM stands for the others."""
+    return {episodes_digest(env, llm): llm for llm in reversed(PLAYERS)}.values()
 
-    Equal episodes train equal agents: the first LLM that played them stands for the others.
-    """
+
+def quality_runs(prefix, players):
+    """List the runs behind the question what the quality of an LLM's play does to a warm start."""
     steps = config["data_quality"]["pretrain_steps"]
     runs = []
     for env in ENVIRONMENTS:
         arms = ["online", "random-policy", *(f"llm-policy_{llm}" for llm in PLAYERS)]
-        for llm in {episodes_digest(env, llm): llm for llm in reversed(PLAYERS)}.values():
+        for llm in players(env):
             arms += [f"mix_{llm}_tau{TAU}", *(f"loro_{llm}_tau{TAU}_n{n}" for n in steps)]
         runs += [f"{prefix}results/runs/paper/{env}/{arm}.csv" for arm in arms]
     return runs
@@ -449,7 +451,7 @@ rule fresh_data_quality:
     message:
         "Drawing {output.pdf}"
     input:
-        quality_runs(f"{TREE}/"),
+        quality_runs(f"{TREE}/", distinct_players),
     output:
         pdf=f"{TREE}/paper_figs/data_quality.pdf",
         png=f"{TREE}/paper_figs/data_quality.png",
@@ -461,7 +463,7 @@ rule fresh_data_quality:
 
 use rule fresh_data_quality as data_quality with:
     input:
-        [run for run in quality_runs("") if Path(run).exists()],
+        [run for run in quality_runs("", lambda env: PLAYERS) if Path(run).exists()],
     output:
         pdf="paper_figs/{quality}.pdf",
         png="paper_figs/{quality}.png",
@@ -574,7 +576,7 @@ use rule fresh_fidelity as fidelity with:
 
 def covered_runs(wildcards):
     """List the runs whose final policies are held against the data: online RL, and warm starts from each LLM."""
-    return [run for run in quality_runs(f"{TREE}/") if "policy" not in Path(run).stem]
+    return [run for run in quality_runs(f"{TREE}/", distinct_players) if "policy" not in Path(run).stem]
 
 
 # Made from final policies, which are too large to ship: `analysis.promote` ships the figure and the table.
