@@ -576,7 +576,7 @@ use rule fresh_fidelity as fidelity with:
 
 def covered_runs(wildcards):
     """List the runs whose final policies are held against the data: online RL, and warm starts from each LLM."""
-    return [run for run in quality_runs(f"{TREE}/", distinct_players) if "policy" not in Path(run).stem]
+    return [run for run in quality_runs(f"{TREE}/", distinct_players) if "llm-policy" not in Path(run).stem]
 
 
 # Made from final policies, which are too large to ship: `analysis.promote` ships the figure and the table.
