@@ -38,7 +38,7 @@ CMD ["snakemake"]
 
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="loro-repro" \
-      org.opencontainers.image.description="LORO: reinforcement learning warm-started by an LLM, reproduced and audited" \
+      org.opencontainers.image.description="LORO: reinforcement learning warm-started by an LLM, rebuilt and audited" \
       org.opencontainers.image.documentation="https://arxiv.org/abs/2505.10861" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.revision="${REVISION}"

@@ -52,12 +52,12 @@ configure_engine() {
     export CONTAINERS_CONF=$scratch/containers.conf CONTAINERS_STORAGE_CONF=$scratch/storage.conf TMPDIR=$scratch
 }
 
-# The distribution, mirror and components that apt uses here, or those given: SUITE, MIRROR, COMPONENTS.
+# The distribution, mirror and components that apt uses here, or BASE_SUITE, BASE_MIRROR and BASE_COMPONENTS.
 make_base() {
-    local suite=${SUITE:-$(. /etc/os-release && echo "$VERSION_CODENAME")}
+    local suite=${BASE_SUITE:-$(. /etc/os-release && echo "$VERSION_CODENAME")}
     local targets=(apt-get indextargets "Created-By: Packages" "Codename: $suite" --format)
-    local mirror=${MIRROR:-$("${targets[@]}" '$(REPO_URI)' | head --lines 1)}
-    local components=${COMPONENTS:-$("${targets[@]}" '$(COMPONENT)' | sort --unique | paste --serial --delimiters ,)}
+    local mirror=${BASE_MIRROR:-$("${targets[@]}" '$(REPO_URI)' | head --lines 1)}
+    local components=${BASE_COMPONENTS:-$("${targets[@]}" '$(COMPONENT)' | sort --unique | paste --serial --delimiters ,)}
     [[ $mirror ]] || fail "apt knows no packages of $suite: run apt-get update"
     debootstrap --variant=minbase --components="$components" "$suite" "$scratch/base" "$mirror" > "$scratch/base.log" \
         || { tail "$scratch/base.log" >&2; fail "debootstrap"; }
