@@ -39,15 +39,16 @@ def keep_freed_memory() -> None:
 
 
 class Run:
-    """One run: its table of results [repeats, seeds, iterations, len(COLUMNS)], its checkpoint, its final files."""
+    """One run: its table of results [repeats, seeds, iterations, columns], its checkpoint, its final files."""
 
-    def __init__(self, args: Any, dataset_sha256: str | None = None) -> None:
+    def __init__(self, args: Any, dataset_sha256: str | None = None, columns: tuple[str, ...] = COLUMNS) -> None:
         """Prepare the run of `args` (its `output`, `track`, `carry_over`, `seeds`, `iterations` are used here).
 
+        `columns`: COLUMNS, and after them what else an algorithm measures.
         Raises UsageError for an output that is no .csv and Failure when its folder cannot be written, before hours of
         training show it.
         """
-        self.args, self.dataset_sha256 = args, dataset_sha256
+        self.args, self.dataset_sha256, self.columns = args, dataset_sha256, columns
         self.output = args.output
         self.checkpoint = self.output.with_suffix(".checkpoint.safetensors")
         if self.output.suffix != ".csv":
@@ -55,7 +56,7 @@ class Run:
         self._check_folder()
         arguments = {k: str(v) for k, v in asdict(args).items() if k not in DO_NOT_CHANGE_RESULTS}
         self.identity = {**arguments, "dataset_sha256": str(dataset_sha256)}
-        self.table = np.full((args.carry_over, args.seeds, args.iterations, len(COLUMNS)), np.nan)
+        self.table = np.full((args.carry_over, args.seeds, args.iterations, len(columns)), np.nan)
         self.finished_blocks = 0
         self.seconds_before, self.started = 0.0, time.monotonic()
         self.git_commit = git_commit()  # now: the checkout may move on while this process runs
@@ -133,10 +134,10 @@ class Run:
         rows[..., 3] = np.mean([len(e) for e in mean_over])
 
     def set_row(self, repeat: int, iteration: int, *columns: np.ndarray | float) -> None:
-        """Store the results of one iteration, a number or an array [seeds] for each of COLUMNS."""
+        """Store the results of one iteration, a number or an array [seeds] for each of the columns."""
         self.table[repeat, :, iteration] = np.stack(np.broadcast_arrays(*columns), axis=-1)
         if self.writer is not None:
-            means = dict(zip(COLUMNS, self.table[repeat, :, iteration].mean(0), strict=True))
+            means = dict(zip(self.columns, self.table[repeat, :, iteration].mean(0), strict=True))
             step = repeat * self.args.iterations + iteration
             self.writer.add_scalar("charts/episodic_return", means["train_return"], step)
             self.writer.add_scalar("charts/eval_return", means["eval_return"], step)
@@ -148,7 +149,7 @@ class Run:
 
         `policy` names the tensors of all seeds that decide how they act: they go to <output>.policy.safetensors.
         """
-        lines = [",".join(("seed", "repeat", "iteration", *COLUMNS))]
+        lines = [",".join(("seed", "repeat", "iteration", *self.columns))]
         repeats, seeds, iterations, _ = self.table.shape
         for seed, repeat, iteration in np.ndindex(seeds, repeats, iterations):
             numbers = ["" if np.isnan(x) else f"{x:.9g}" for x in self.table[repeat, seed, iteration]]
