@@ -4,8 +4,7 @@
 
 Another one by its Hugging Face id or folder: `bert-base-uncased` is the paper's (arXiv 2410.07927), its [CLS] vector of
 the last hidden layer. Sentence encoders such as MiniLM are trained for the direction of the mean over the tokens: its
-length, which means nothing, is set to sqrt(width): features with a mean square of 1, instead of 0.02 as they come, of
-which a network learns far more slowly.
+length, which means nothing, is set to sqrt(width), so that features have a mean square of 1 instead of about 0.02.
 """
 
 import base64
