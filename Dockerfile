@@ -37,6 +37,7 @@ ENTRYPOINT ["/opt/loro/container/entrypoint.sh"]
 CMD ["snakemake"]
 
 ARG REVISION=unknown
+ENV LORO_COMMIT=${REVISION}
 LABEL org.opencontainers.image.title="loro-repro" \
       org.opencontainers.image.description="LORO: reinforcement learning warm-started by an LLM, rebuilt and audited" \
       org.opencontainers.image.documentation="https://arxiv.org/abs/2505.10861" \

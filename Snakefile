@@ -585,7 +585,11 @@ rule coverage:
         "What the data covers of what final policies do"
     input:
         runs=covered_runs,
-        policies=lambda wildcards: [run.replace(".csv", ".policy.safetensors") for run in covered_runs(wildcards)],
+        policies=lambda wildcards: [
+            run.replace(".csv", ".policy.safetensors")
+            for run in covered_runs(wildcards)
+            if not run.endswith("random-policy.csv")
+        ],
         datasets=[dataset(env, llm) for env in ENVIRONMENTS for llm in [*PLAYERS, "random"]],
     output:
         pdf=f"{TREE}/paper_figs/coverage.pdf",

@@ -15,14 +15,17 @@ processes changes an episode. A dataset holds data/ (Minari), meta.json, transcr
 prompt.yaml as it was used, and croissant.json.
 """
 
+import fcntl
 import gzip
 import json
 import os
 import resource
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -36,7 +39,7 @@ import envs
 from algos.decide import ENVIRONMENT_STREAM, Deciding, LLMPolicy, Player, Row, random_policy
 from algos.llm import DEFAULT_MODEL, LocalLLM, Reading, ServerLLM
 from envs.datasets import read_meta, save_dataset, versions
-from envs.errors import UsageError, run_command_line
+from envs.errors import Failure, UsageError, run_command_line
 from envs.files import sha256, write_text
 from envs.prompts import load_prompt
 from envs.records import git_commit
@@ -111,8 +114,11 @@ class Journal:
             whole = content[: content.rfind(b"\n") + 1]
             if file == self.path and whole != content:
                 file.write_bytes(whole)
-            for row in map(json.loads, whole.splitlines()):
-                self.rows[row["episode"], row["step"]] = row
+            try:
+                for row in map(json.loads, whole.splitlines()):
+                    self.rows[row["episode"], row["step"]] = row
+            except (ValueError, TypeError, KeyError) as error:
+                raise Failure(f"{file} is damaged ({error}): remove {folder} to begin anew.") from error
 
     def add(self, rows: list[Row]) -> None:
         """Keep `rows`, on disk too."""
@@ -160,8 +166,10 @@ def check(args: Args) -> None:
     for name in ("episodes", "batch_size", "max_new_tokens", "threads", "answers"):
         if getattr(args, name) < 1:
             raise UsageError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}.")
-    if min(args.seed, args.horizon or 0, args.temperature, args.memory) < 0 or not 0 < args.top_p <= 1:
-        raise UsageError("--seed, --horizon, --temperature and --memory must not be negative, --top-p in (0, 1].")
+    if min(args.seed, args.horizon or 0, args.memory) < 0 or not 0 < args.top_p <= 1:
+        raise UsageError("--seed, --horizon and --memory must not be negative, --top-p in (0, 1].")
+    if not (args.temperature == 0 or 0.001 <= args.temperature <= 1000):
+        raise UsageError(f"--temperature must be 0 or from 0.001 to 1000, not {args.temperature}.")
     if args.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: PyTorch finds no GPU here; use --device cpu or auto.")
     if args.horizon == 0 and environment.endless:
@@ -186,7 +194,8 @@ def process_of_many() -> tuple[int, int, Callable[[], None]]:
         return 0, 1, lambda: None
     from accelerate import PartialState
 
-    state = PartialState(cpu=not torch.cuda.is_available())
+    patience = timedelta(days=7)  # one process may have far more to play than another
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=patience)
     return state.process_index, state.num_processes, state.wait_for_everyone
 
 
@@ -202,16 +211,30 @@ def open_llm(args: Args) -> LocalLLM | ServerLLM:
     return LocalLLM(args.model, args.revision, device=device, thinking=thinking, **options)
 
 
-def open_journal(args: Args, settings: dict[str, Any], process: int, wait: Callable[[], None]) -> Journal:
-    """Make or reopen the folder of the collection's journal; raise UsageError where another collection is under way."""
-    folder = args.output.with_name(f"{args.output.name}.journal")
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Make `folder` and keep it for this process alone; raise UsageError where another one has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:  # the system frees it if this process is killed
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(f"Another process is writing {folder}: wait for it, or give another --output.") from error
+        yield
+
+
+def open_journal(folder: Path, settings: dict[str, Any], process: int, wait: Callable[[], None]) -> Journal:
+    """Begin or reopen the collection's journal; raise UsageError where another collection is under way."""
     file = folder / "settings.json"
     if process == 0:
-        folder.mkdir(parents=True, exist_ok=True)
         if not any(folder.glob("process-*.jsonl")):  # nothing is decided yet
             write_text(file, json.dumps(settings, indent=2, sort_keys=True) + "\n")
     wait()
-    if json.loads(file.read_text(encoding="utf-8")) != settings:
+    try:
+        earlier = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise Failure(f"{file} is damaged ({error}): remove {folder} to begin anew.") from error
+    if earlier != settings:
         raise UsageError(f"{folder} holds an unfinished collection with other settings: remove it, or finish that one.")
     return Journal(folder, process)
 
@@ -230,6 +253,7 @@ def main() -> None:
     """Read the command line, play, and write the dataset."""
     args = tyro.cli(Args)
     check(args)
+    made_with: dict[str, Any] = {"git_commit": git_commit()}  # now: the checkout may move on while this process runs
     torch.set_num_threads(args.threads)
     process, processes, wait = process_of_many()
     settings: dict[str, Any] = {"environment": args.env, "horizon": args.horizon, "seed": args.seed, "model": None}
@@ -238,6 +262,8 @@ def main() -> None:
         path = args.prompt or Path("prompts") / args.env / f"{args.style}.yaml"
         example = start(args, 0)
         prompt = load_prompt(path, example.env, envs.get(args.env).words(example.observations[0]))
+        if args.memory and "place" not in envs.get(args.env).words(example.observations[0]):
+            raise UsageError(f"--memory: in '{args.env}' there are no places to remember.")
         if args.memory and not prompt.memory:
             raise UsageError(f"--memory: prompt file {path} does not say how to tell of earlier moves.")
         llm = open_llm(args)
@@ -248,25 +274,36 @@ def main() -> None:
     if already_there(args, settings):
         print(f"{args.output} holds this collection already.")
         return
-    journal = open_journal(args, settings, process, wait)
-    policy: Policy = partial(random_policy, args.seed)
-    if args.model != "random":
-        policy = LLMPolicy(args.env, llm, prompt, args, args.seed, journal.readings() if args.memo else None)
-    began = time.perf_counter()
-    play(args, range(process, args.episodes, processes), policy, journal, args.progress and process == 0)
-    wait()
-    if process == 0:
-        playing_seconds = round(time.perf_counter() - began, 3)
-        save(args, settings, files, Journal(journal.path.parent, process), playing_seconds)
-        shutil.rmtree(journal.path.parent)
+    folder = args.output.with_name(f"{args.output.name}.journal")
+    with hold(folder) if process == 0 else nullcontext():
+        journal = open_journal(folder, settings, process, wait)
+        policy: Policy = partial(random_policy, args.seed)
+        if args.model != "random":
+            policy = LLMPolicy(args.env, llm, prompt, args, args.seed, journal.readings() if args.memo else None)
+            if args.calibrate:
+                made_with["baseline"] = policy.baseline
+        began = time.perf_counter()
+        play(args, range(process, args.episodes, processes), policy, journal, args.progress and process == 0)
+        wait()
+        if process == 0:
+            made_with["computed_with"] = {
+                **{name: getattr(args, name) for name in ("batch_size", "memo", "threads")},
+                "processes": processes,
+                "playing_seconds": round(time.perf_counter() - began, 3),  # since the last start, by the clock
+                "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,  # of the first process
+            }
+            save(args, settings, files, Journal(folder, process), made_with)
+            shutil.rmtree(folder)
 
 
 def save(
-    args: Args, settings: dict[str, Any], files: dict[str, bytes], journal: Journal, playing_seconds: float
+    args: Args, settings: dict[str, Any], files: dict[str, bytes], journal: Journal, made_with: dict[str, Any]
 ) -> None:
     """Write the dataset from the journal of all processes."""
     players = play(args, range(args.episodes), lambda _: [], journal, progress=False)
     rows = [journal.rows[key] for key in sorted(journal.rows) if key[0] < args.episodes]
+    if len(rows) != sum(len(player.actions) for player in players):
+        raise Failure(f"{journal.path.parent} tells more than was played: remove it to begin anew.")
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     files["transcripts.jsonl.gz"] = gzip.compress(lines.encode(), mtime=0)  # no time, so that bytes repeat
     uses_gpu = args.device != "cpu" and torch.cuda.is_available()
@@ -279,12 +316,7 @@ def save(
         "tokens": sum(row.get("tokens", 0) for row in rows),
         "seconds": round(sum(row.get("seconds", 0) for row in rows), 3),
         "device": torch.cuda.get_device_name() if uses_gpu else "cpu",
-        "computed_with": {
-            **{name: getattr(args, name) for name in ("batch_size", "memo", "threads")},
-            "playing_seconds": playing_seconds,  # since the last start, by the clock
-            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,  # of the first process
-        },
-        "git_commit": git_commit(),
+        **made_with,
         "versions": versions("torch", "transformers", "tokenizers", "safetensors"),
     }
     save_dataset(args.output, args.env, [player.episode() for player in players], meta, files)

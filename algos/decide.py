@@ -301,6 +301,8 @@ def choose(p: dict[str, float], random: np.random.Generator) -> str:
 
 def is_complete(text: str, words: dict[str, Any]) -> bool:
     """Tell whether an answer has stated an action on an "Action:" or "Answer:" line and gone on after it."""
+    if "<think>" in text and "</think>" not in text:
+        return False
     line = text.rstrip("\n").rsplit("\n", 1)[-1].lower()
     marked = "action:" in line or "answer:" in line or line.strip(".") in words
     return marked and text[-1:] in ("\n", ".", ",", ";", "!") and parse_answer(line, words) is not None

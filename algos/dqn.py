@@ -25,7 +25,7 @@ from tqdm import tqdm
 import envs
 from envs.datasets import load_dataset, read_meta, transitions
 from envs.errors import UsageError, run_command_line
-from envs.records import Run, keep_freed_memory
+from envs.records import Run, check_ranges, keep_freed_memory
 
 
 @dataclass
@@ -128,9 +128,7 @@ def resolve(args: Args) -> Args:
     for name, value in protocol.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
-    for name in ("seeds", "threads", "tau", "iteration_steps", "batch_size", "carry_over", "eval_episodes"):
-        if getattr(args, name) < 1:
-            raise UsageError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}.")
+    check_ranges(args)
     if (args.arm in ("loro", "mix", "pretrain-random")) != (args.dataset is not None):
         raise UsageError(f"Arm '{args.arm}': --dataset is for the arms loro, mix and pretrain-random, which need it.")
     if args.arm != "online" and args.iterations <= args.tau:

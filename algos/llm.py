@@ -22,6 +22,8 @@ from typing import Any, TypeVar
 import numpy as np
 import requests
 import torch
+from jinja2.exceptions import TemplateError
+from safetensors import SafetensorError
 
 from envs.errors import Failure, UsageError
 from envs.files import sha256
@@ -65,6 +67,10 @@ class Sampling:
     """longest answer"""
 
 
+DAMAGED = (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError)
+"""What transformers raises where a model is not there, or its files are not whole."""
+
+
 class LocalLLM:
     """A causal language model that transformers loads from a folder or from the Hugging Face hub."""
 
@@ -99,8 +105,8 @@ class LocalLLM:
             if device_map:
                 options["device_map"] = device_map
             loaded = transformers.AutoModelForCausalLM.from_pretrained(model, **options)
-        except (OSError, ValueError, ImportError) as error:
-            reason = str(error).strip().splitlines()[0].rstrip(".")
+        except DAMAGED as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             remedy = "check the folder" if local else "check the name and the network, or give a local folder"
             raise UsageError(f"Cannot load the model {model} ({reason}): {remedy}.") from error
         self.model = (loaded if device_map else loaded.to(device)).eval()
@@ -113,10 +119,12 @@ class LocalLLM:
             raise UsageError(f"The model {model} has no chat template, so it is no chat model: choose one, or --plain.")
         self.template = {"tokenize": False, "date_string": DATE, "enable_thinking": thinking}
         self.takes_system = self.tokenizer.chat_template is not None and self._takes_system()
+        try:
+            self.render([{"role": "user", "content": "?"}])
+        except TemplateError as error:
+            raise UsageError(f"The chat template of {model} cannot be used ({error}): repair it.") from error
 
     def _takes_system(self) -> bool:
-        from jinja2.exceptions import TemplateError
-
         try:
             chat = [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
             self.tokenizer.apply_chat_template(chat, **self.template)
@@ -281,8 +289,13 @@ class LocalLLM:
         if not folder.is_dir():
             return {**known, "revision": getattr(self.model.config, "_commit_hash", None) or self.revision}
         for file in folder.glob("provenance.json"):
-            known |= json.loads(file.read_text(encoding="utf-8"))
-        files = [*sorted(folder.glob("*.safetensors")), *folder.glob("config.json"), *folder.glob("tokenizer.json")]
+            try:
+                known |= json.loads(file.read_text(encoding="utf-8"))
+            except (ValueError, TypeError) as error:
+                raise UsageError(f"{file} cannot be read ({error}): repair or remove it.") from error
+        shape_prompts = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+        files = [*sorted(folder.glob("*.safetensors"))]
+        files += [folder / name for name in ("config.json", *shape_prompts) if (folder / name).is_file()]
         return {**known, "sha256": {file.name: sha256(file) for file in files}}
 
     def _license(self) -> str | None:

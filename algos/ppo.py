@@ -32,7 +32,7 @@ from tqdm import tqdm
 import envs
 from envs.datasets import Episode, load_dataset, read_meta
 from envs.errors import UsageError, run_command_line
-from envs.records import Run, keep_freed_memory
+from envs.records import Run, check_ranges, keep_freed_memory
 
 
 @dataclass
@@ -139,6 +139,7 @@ def resolve(args: Args) -> Args:
     for name, value in defaults.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
+    check_ranges(args)
     for name in (*POSITIVE, "pretrain_steps"):
         least = int(name in POSITIVE)
         if getattr(args, name) < least:

@@ -26,7 +26,7 @@ import numpy as np
 import tyro
 
 import envs
-from envs.datasets import Episode, save_dataset
+from envs.datasets import Episode, read_meta, save_dataset
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import sha256, written_whole
 
@@ -298,6 +298,10 @@ def main() -> None:
     if args.output.exists() and not empty and not (args.output / "meta.json").is_file():
         raise UsageError(f"--output {args.output} exists and is no dataset: give another folder.")
     episodes, meta = import_released(args.env, args.llm, args.source, args.as_stored, args.download)
+    if (args.output / "meta.json").is_file():
+        there = read_meta(args.output)
+        if any(there.get(name) != meta[name] for name in ("source_sha256", "pairing")):
+            raise UsageError(f"--output {args.output} holds another dataset: remove it, or give another folder.")
     save_dataset(args.output, args.env, episodes, meta)
     steps = sum(len(episode) for episode in episodes)
     print(f"{args.output}: {len(episodes)} episodes, {steps} steps, {meta['pairing']}.")

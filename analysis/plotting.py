@@ -1,5 +1,6 @@
 """How learning curves are drawn: one style for all figures, panels of curves and levels, files with stable bytes."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,5 +132,7 @@ def save_figure(figure: plt.Figure, output: Path) -> None:
     """Write the PDF `output` and the PNG beside it, without times, so that bytes repeat."""
     for path in (output.with_suffix(".pdf"), output.with_suffix(".png")):
         metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
+        content = io.BytesIO()  # matplotlib fails in ways of its own where a disk is full
+        figure.savefig(content, format=path.suffix[1:], metadata=metadata)
         with written_whole(path) as temporary:
-            figure.savefig(temporary, format=path.suffix[1:], metadata=metadata)
+            temporary.write_bytes(content.getvalue())

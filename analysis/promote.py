@@ -23,6 +23,9 @@ from envs.datasets import load_dataset, read_meta
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import written_whole
 
+HYPER_PARAMETERS = ("gamma", "epsilon", "learning_rate", "batch_size", "buffer_size", "hidden_size", "iteration_steps")
+HYPER_PARAMETERS += ("smoothing", "offline_target_update_interval")
+"""What the runs of one learner in one environment share, whatever the protocol."""
 PRODUCTS = (
     "results/audit.csv",
     "results/audit.md",
@@ -64,6 +67,12 @@ def check(run: Path) -> dict:
         value = str(arguments[difference.flag.removeprefix("--").replace("-", "_")])
         if value != difference.other(protocol):
             raise Failure(f"{run} was made with {difference.flag} {value}.")
+    named = {"tau": content.tau, "pretrain_steps": content.pretrain_steps}
+    named["dataset"] = "random" if arm == "pretrain-random" else content.llm
+    told = {**arguments, "dataset": arguments.get("dataset") and Path(arguments["dataset"]).name}
+    for name, value in named.items():
+        if value is not None and told.get(name) != value:
+            raise Failure(f"{run} was made with {name} {told.get(name)}.")
     rows = arguments["seeds"] * arguments["carry_over"] * envs.get(env).iterations
     if len(content.table) != rows:
         raise Failure(f"{run} should have {rows} rows and has {len(content.table)}.")
@@ -86,12 +95,17 @@ def main() -> None:
     runs = sorted((args.tree / "results/runs").glob("*/*/*.csv"))
     if not runs:
         raise UsageError(f"There are no runs under {args.tree}/results/runs.")
-    versions: dict[str, tuple[str, str]] = {}
+    alike: dict[tuple[str, str], tuple[object, Path]] = {}
     for run in runs:
-        made_with = json.dumps(check(run)["versions"].get("torch"))
-        first = versions.setdefault(run.parts[-2], (made_with, run.name))
-        if "null" not in (made_with, first[0]) and made_with != first[0]:
-            raise Failure(f"{run} was made with torch {made_with}, {first[1]} with {first[0]}.")
+        description = check(run)
+        if run.stem.split("_")[0] in POLICIES:
+            continue
+        described = {"torch": description["versions"].get("torch")}
+        described |= {name: description["arguments"].get(name) for name in HYPER_PARAMETERS}
+        for name, value in described.items():
+            first, other = alike.setdefault((f"{run.parts[-2]} {description.get('algorithm')}", name), (value, run))
+            if value != first:
+                raise Failure(f"{run} was made with {name} {value}, {other} with {first}.")
     metas = sorted((args.tree / "results/datasets").glob("*/*/meta.json"))
     collected = [meta.parent for meta in metas if "decision" in read_meta(meta.parent)]
     for folder in collected:

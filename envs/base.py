@@ -88,6 +88,8 @@ def parse_answer(answer: str, actions: Mapping[str, Action]) -> Action | None:
     after it, the whole text does. A digit or word that is merely the last in sight is never taken.
     """
     text = THOUGHTS.sub("", answer)
+    if "<think>" in text:  # an unfinished thought
+        return None
     candidates = [text]
     markers = list(MARKER.finditer(text))
     if markers:

@@ -7,6 +7,7 @@ and truncations apart), `meta.json` (who played, how, with which versions, and t
 
 import importlib.metadata
 import json
+import shutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,9 @@ def save_dataset(
     env = envs.make(env_name)
     with written_whole(path) as folder:
         (folder / "data").mkdir(parents=True)
+        needed = 30_000 * len(episodes) + sum(e.observations.nbytes + 40 * len(e) for e in episodes)
+        if shutil.disk_usage(folder).free < needed:  # HDF5 crashes where a disk is full
+            raise Failure(f"Dataset {path} needs up to {needed / 1e6:.1f} MB, which the disk does not have; make room.")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             storage = MinariStorage.new(
@@ -171,6 +175,10 @@ def _check_episode(path: Path, index: int, episode: Episode, env: gymnasium.Env)
     )
     if not right_shape:
         raise Failure(f"Dataset {path}: episode {index} does not have the shapes of its environment; make it anew.")
+    for name, space in (("observations", env.observation_space), ("actions", env.action_space)):
+        values = getattr(episode, name)
+        if isinstance(space, gymnasium.spaces.Discrete) and not np.all((values >= 0) & (values < space.n)):
+            raise Failure(f"Dataset {path}: episode {index} has {name} that its environment does not; make it anew.")
     for name in ("observations", "actions", "rewards"):
         if not np.all(np.isfinite(getattr(episode, name))):
             raise Failure(f"Dataset {path}: episode {index} has {name} that are not finite numbers; make it anew.")

@@ -72,13 +72,18 @@ def load_prompt(path: Path, env: gymnasium.Env, words: dict[str, str]) -> Prompt
     if any(not isinstance(content["reply"].get(way), str) for way in ("score", "answer", "cot")):
         raise UsageError(f"Prompt file {path}: reply must have the texts score, answer and cot.")
     actions = {word: _action(path, env, word, number) for word, number in content["actions"].items()}
+    if len({word.lower() for word in actions}) < len(actions):
+        raise UsageError(f"Prompt file {path}: two action words differ in nothing but case.")
     prompt = Prompt(**{**content, "actions": actions})
     _check_placeholders(path, "observation", prompt.observation, tuple(words))
     _check_placeholders(path, "memory", prompt.memory, REMEMBERED)
+    if not prompt.placeholders:
+        raise UsageError(f"Prompt file {path}: observation has no placeholder, and so would tell nothing.")
     for example in prompt.examples:
         if (
             not isinstance(example, dict)
             or set(example) != {"observation", "answer"}
+            or not isinstance(example["answer"], str)
             or example["answer"] not in actions
         ):
             raise UsageError(f"Prompt file {path}: each example has an observation and, as answer, one of the actions.")
@@ -112,8 +117,8 @@ def _check_placeholders(path: Path, key: str, text: str, known: tuple[str, ...])
 
 
 def _action(path: Path, env: gymnasium.Env, word: Any, number: Any) -> Any:
-    if not isinstance(word, str):
-        raise UsageError(f"Prompt file {path}: put the action word {word} in quotes.")
+    if not isinstance(word, str) or not word.strip():
+        raise UsageError(f"Prompt file {path}: put the action word {word!r} in quotes, not empty.")
     discrete = isinstance(env.action_space, gymnasium.spaces.Discrete)
     if type(number) is int or (type(number) is float and not discrete):
         action = number if discrete else np.array([number], dtype=env.action_space.dtype)

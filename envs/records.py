@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import os
 import resource
 import subprocess
 import time
@@ -20,6 +21,28 @@ from envs.files import write_text, written_whole
 
 COLUMNS = ("env_steps", "train_return", "eval_return", "eval_length", "loss", "q_mean")
 """The measured columns of a run's CSV; results/README.md explains them."""
+
+INFINITY = float("inf")
+RANGES = {
+    **dict.fromkeys(("seeds", "threads", "tau", "iterations", "iteration_steps", "carry_over"), (1, INFINITY)),
+    **dict.fromkeys(("eval_episodes", "batch_size", "buffer_size", "hidden_size"), (1, INFINITY)),
+    **dict.fromkeys(("target_update_interval", "offline_target_update_interval"), (1, INFINITY)),
+    **dict.fromkeys(("first_seed", "pretrain_steps", "eval_horizon"), (0, INFINITY)),
+    **dict.fromkeys(("gamma", "epsilon", "smoothing", "learning_rate"), (0, 1)),
+}
+"""The least and the largest value of the arguments that have one."""
+
+
+def check_ranges(args: Any) -> None:
+    """Raise UsageError for a number in `args` that no run can have; None is one that the protocol decides."""
+    for name, (least, most) in RANGES.items():
+        value = getattr(args, name, None)
+        if value is not None and not least <= value <= most:  # NaN is in no range
+            bounds = f"at least {least}" if most == INFINITY else f"from {least} to {most}"
+            raise UsageError(f"--{name.replace('_', '-')} must be {bounds}, not {value}.")
+    if getattr(args, "buffer_size", INFINITY) <= getattr(args, "batch_size", 0):
+        raise UsageError(f"--buffer-size {args.buffer_size} must exceed --batch-size {args.batch_size}.")
+
 
 DO_NOT_CHANGE_RESULTS = ("output", "dataset", "threads", "progress", "track")
 """Arguments that a resumed run may change; of the dataset its SHA-256 counts instead of its path."""
@@ -181,7 +204,9 @@ def save_tensors(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[st
 
 
 def git_commit() -> str | None:
-    """Return the commit of the code that is running, or None outside a git checkout."""
+    """Return the commit of the code that is running, or None where neither git nor the image knows it."""
+    if os.environ.get("LORO_COMMIT", "unknown") != "unknown":  # the image has no .git
+        return os.environ["LORO_COMMIT"]
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

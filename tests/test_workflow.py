@@ -1,5 +1,6 @@
 """The workflow on a clone: which jobs a target needs, whatever the modification times, and one small run for real."""
 
+import json
 import os
 import random
 import re
@@ -94,7 +95,9 @@ def test_plain_snakemake_makes_everything_under_rerun(clone):
     settings = 6 * (2 * 3 * 2 - 1) * 2  # LLM, tau and N, under both protocols, without the main one
     sources = 6 * 2  # pretrained on own and on random episodes
     tuned = (1 + 1 + 3) * 2  # the other LLMs of three environments
-    ours = 6 * 6 * 3  # the datasets collected here: LORO with two N, and mix
+    # The datasets collected here: LORO with two N, and mix. Equal episodes are trained on once.
+    metas = [json.loads(path.read_text()) for path in (clone / "results/datasets").glob("*/*/meta.json")]
+    ours = 3 * len({(meta["environment"], meta["sha256"]) for meta in metas})
     defects = 2 * (6 + 6 + 8) - 3  # from both ends; throwing data away under `paper` is among the arms already
     assert everything["train"] == main + settings + sources + tuned + ours + defects
     assert everything["fresh_main_figure"] + everything["fresh_grid_figure"] == 2 + 39  # main, over steps too

@@ -1,9 +1,11 @@
 """Collection end to end, with a tiny random model made here; nothing is downloaded."""
 
+import fcntl
 import gzip
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -165,16 +167,19 @@ def command(output, *arguments, launcher=("-m",)):
     return [sys.executable, *launcher, "algos.collect", f"--output={output}", "--no-progress", *arguments]
 
 
-def test_processes_share_the_episodes(monkeypatch, tmp_path, model):
-    options = {"env": "cartpole", "model": model, "episodes": 5, "horizon": 8, "decide": "answer", "max_new_tokens": 6}
+@pytest.mark.parametrize("how", [{"decide": "answer", "max_new_tokens": 6}, {"decide": "score"}])
+def test_processes_share_the_episodes(monkeypatch, tmp_path, model, how):
+    options = {"env": "cartpole", "model": model, "episodes": 5, "horizon": 8, **how}
     alone = run(monkeypatch, tmp_path / "alone", **options)
-    launcher = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1", "-m")
-    launcher = (*launcher[:-1], "--mixed_precision=no", "--dynamo_backend=no", "-m")
+    # "--multi_gpu" is how accelerate is told to start several processes; without GPUs they compute on the CPU
+    launcher = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1")
+    launcher = (*launcher, "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0", "-m")
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     result = subprocess.run(
         command(tmp_path / "two", *arguments, launcher=launcher), capture_output=True, text=True, timeout=300
     )
     assert result.returncode == 0, result.stderr[-2000:]
+    assert read_meta(tmp_path / "two")["computed_with"]["processes"] == 2
     assert same_play(alone, tmp_path / "two") and not (tmp_path / "two.journal").exists()
 
 
@@ -303,7 +308,8 @@ def test_random_play_ends_by_truncation_or_termination(monkeypatch, tmp_path):
         ({"top_p": 0}, "--top-p in (0, 1]"),
         ({"env": "pendulum", "model": "random", "horizon": 0}, "never ends by itself"),
         ({"on_invalid": "noop"}, "in 'cartpole' every action does something"),
-        ({"memory": 3}, "does not say how to tell of earlier moves"),
+        ({"memory": 3}, "in 'cartpole' there are no places to remember"),
+        ({"temperature": 1e-9}, "--temperature must be 0 or from 0.001 to 1000"),
         ({"server": "http://127.0.0.1:9"}, "use --decide cot or answer"),
         ({"server": "localhost:9", "decide": "cot"}, "begins with http"),
     ],
@@ -443,3 +449,36 @@ def test_the_hub_is_asked_first_and_checked(monkeypatch, tmp_path):
     with pytest.raises(Failure, match="SHA-256"):
         fetch_llm.fetch(wrong, None, tmp_path / "out2")
     assert not (tmp_path / "out2").exists()
+
+
+def test_two_collections_do_not_share_a_journal(tmp_path):
+    output = tmp_path / "d"
+    journal = tmp_path / "d.journal"
+    journal.mkdir()
+    with (journal / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run(command(output, "--model=random"), capture_output=True, text=True)
+    assert done.returncode == 2 and "Another process is writing" in done.stderr and not output.exists()
+    assert subprocess.run(command(output, "--model=random", "--episodes=2")).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["process-0.jsonl", "settings.json"])
+def test_a_damaged_journal_is_told(tmp_path, name):
+    journal = tmp_path / "d.journal"
+    journal.mkdir()
+    (journal / "process-0.jsonl").write_text('{"episode": 0, "step": 0, "action": 0, "parsed": "random policy"}\n')
+    (journal / "settings.json").write_text("{}")
+    (journal / name).write_text("no json\n")
+    done = subprocess.run(command(tmp_path / "d", "--model=random"), capture_output=True, text=True)
+    assert done.returncode in (1, 2) and done.stderr.count("\n") == 1 and f"{journal}" in done.stderr
+
+
+@pytest.mark.parametrize("damage", ["model.safetensors", "tokenizer.json", "provenance.json", "chat_template.jinja"])
+def test_a_damaged_model_is_told(tmp_path, model, damage):
+    folder = tmp_path / "model"
+    shutil.copytree(model, folder)
+    content = (folder / damage).read_bytes() if (folder / damage).exists() else b"[[["
+    (folder / damage).write_bytes(content[: len(content) // 2] if damage != "chat_template.jinja" else b"{% if %}")
+    done = subprocess.run(command(tmp_path / "d", f"--model={folder}"), capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr and not (tmp_path / "d").exists()
+    assert done.stderr.splitlines()[-1].startswith("error: ")

@@ -353,3 +353,28 @@ def test_a_chain_hands_its_network_on_and_seeds_do_not(tmp_path, monkeypatch):
         assert torch.equal(handed, received)
     assert not torch.equal(networks[0, 5][2], began[0, 2][2]), "the first repeat must have learnt something"
     assert not torch.equal(began[0, 2][2][0], began[0, 2][2][1]), "two seeds have two networks"
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "arguments"),
+    [
+        ("dqn", ["--gamma", "2"]),
+        ("dqn", ["--gamma", "nan"]),
+        ("dqn", ["--epsilon", "-1"]),
+        ("dqn", ["--learning-rate", "nan"]),
+        ("dqn", ["--pretrain-steps", "-100"]),
+        ("dqn", ["--buffer-size", "256"]),
+        ("dqn", ["--hidden-size", "0"]),
+        ("dqn", ["--first-seed", "-1"]),
+        ("dqn", ["--iterations", "0"]),
+        ("dqn", ["--offline-target-update-interval", "0"]),
+        ("sac", ["--smoothing", "nan", "--env", "pendulum"]),
+        ("ppo", ["--gamma", "inf"]),
+    ],
+)
+def test_numbers_that_no_run_can_have(algorithm, arguments, tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        run(algorithm, [*arguments, "--output", tmp_path / "run.csv"], monkeypatch)
+    message = capsys.readouterr().err
+    assert exit_info.value.code == 2 and arguments[0] in message and message.count("\n") == 1
+    assert not list(tmp_path.iterdir())
