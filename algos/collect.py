@@ -226,9 +226,8 @@ def hold(folder: Path) -> Iterator[None]:
 def open_journal(folder: Path, settings: dict[str, Any], process: int, wait: Callable[[], None]) -> Journal:
     """Begin or reopen the collection's journal; raise UsageError where another collection is under way."""
     file = folder / "settings.json"
-    if process == 0:
-        if not any(folder.glob("process-*.jsonl")):  # nothing is decided yet
-            write_text(file, json.dumps(settings, indent=2, sort_keys=True) + "\n")
+    if process == 0 and not any(folder.glob("process-*.jsonl")):  # nothing is decided yet
+        write_text(file, json.dumps(settings, indent=2, sort_keys=True) + "\n")
     wait()
     try:
         earlier = json.loads(file.read_text(encoding="utf-8"))

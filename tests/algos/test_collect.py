@@ -335,6 +335,10 @@ def test_bad_arguments_get_one_sentence(monkeypatch, tmp_path, capsys, options, 
         ("  cot:", "  reason:", "must have the texts score, answer and cot"),
         ("answer_start:", "examples: [{observation: x, answer: up}]\nanswer_start:", "as answer, one of the actions"),
         ("answer_start:", 'memory: "{when}"\nanswer_start:', "memory has the placeholder {when}"),
+        ("answer_start:", "examples: [{observation: x, answer: 3}]\nanswer_start:", "as answer, one of the actions"),
+        ("  left: 0", '  "": 0', "not empty"),
+        ("  left: 0", "  Right: 0", "differ in nothing but case"),
+        ("leaning {leaning} and falling {falling}", "somewhere", "observation has no placeholder"),
     ],
 )
 def test_a_wrong_prompt_gets_one_sentence(monkeypatch, tmp_path, capsys, old, new, sentence):

@@ -213,6 +213,8 @@ def test_words_are_drawn_with_their_probabilities(temperature, top_p, expected):
         ("I would go left.\n", False),
         ("The answer: up.", True),
         ("right.", True),
+        ("<think>Action: left\n", False),  # still thinking
+        ("<think>left?</think>\nAction: left\n", True),
         ("", False),
     ],
 )

@@ -449,6 +449,19 @@ def test_a_folder_that_is_no_dataset_is_not_replaced(tmp_path, monkeypatch, caps
     assert (tmp_path / "out" / "thesis.txt").exists()
 
 
+@with_data
+def test_another_dataset_is_not_replaced(tmp_path, monkeypatch, capsys):
+    there = ["--source", AUTHORS, "--output", tmp_path / "out"]
+    run(["--env", "frozen-lake", "--llm", "qwen-7b", *there], monkeypatch)
+    before = (tmp_path / "out/meta.json").read_bytes()
+    run(["--env", "frozen-lake", "--llm", "qwen-7b", *there], monkeypatch)  # the same again is no other
+    for other in (["--llm", "qwen-32b"], ["--llm", "qwen-7b", "--as-stored"]):
+        with pytest.raises(SystemExit) as exit_:
+            run(["--env", "frozen-lake", *other, *there], monkeypatch)
+        assert exit_.value.code == 2 and "holds another dataset" in capsys.readouterr().err
+    assert (tmp_path / "out/meta.json").read_bytes() == before
+
+
 def test_a_file_is_downloaded_once(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("LORO_AUTHORS_DATA", raising=False)
     content = authors_pickle([(np.zeros((3, 4), np.float32), np.zeros((3, 1), int), np.ones((3, 1)))])

@@ -71,6 +71,29 @@ def test_a_run_that_is_not_what_its_name_says_is_refused(monkeypatch, tmp_path, 
     assert not (tmp_path / "shipped").exists()
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"dataset": "results/datasets/frozen-lake/qwen-32b"}, "was made with dataset qwen-32b"),
+        ({"tau": 20}, "was made with tau 20"),
+        ({"pretrain_steps": 1000}, "was made with pretrain_steps 1000"),
+        ({"gamma": 0.9}, "was made with gamma"),
+    ],
+)
+def test_a_warm_start_is_from_the_data_and_settings_in_its_name(monkeypatch, tmp_path, changes, sentence):
+    make_run(tmp_path, gamma=0.99)
+    path = write_run(tmp_path, "paper", "frozen-lake", "loro_qwen-7b_tau10_n3000", np.zeros((2, 1, 150)))
+    told = {"env": "frozen-lake", "protocol": "paper", "arm": "loro", "seeds": 2, "carry_over": 1, "gamma": 0.99}
+    told |= {"dataset": "somewhere/qwen-7b", "tau": 10, "pretrain_steps": 3000}
+    for arguments, refused in ((told, False), ({**told, **changes}, True)):
+        path.with_suffix(".json").write_text(json.dumps({"arguments": arguments, "versions": {"torch": "2"}}))
+        if refused:
+            with pytest.raises(Failure, match=sentence):
+                promote_tree(monkeypatch, tmp_path)
+        else:
+            assert "results/runs/paper/frozen-lake/loro_qwen-7b_tau10_n3000.csv" in promote_tree(monkeypatch, tmp_path)
+
+
 def test_episodes_that_their_transcript_does_not_tell_are_refused(monkeypatch, tmp_path):
     make_run(tmp_path)
     make_dataset(tmp_path, "llm", [0, 1, 0], told=[0, 1, 2], decision={})

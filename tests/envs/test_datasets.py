@@ -80,6 +80,17 @@ def test_numbers_that_are_not_finite_and_wrong_shapes_are_refused(tmp_path):
         load_dataset(tmp_path / "short", "frozen-lake")
 
 
+@pytest.mark.parametrize(
+    ("observations", "actions", "sentence"),
+    [([0, 1, 16], [0, 1], "observations"), ([0, -1, 2], [0, 1], "observations"), ([0, 1, 2], [0, 4], "actions")],
+)
+def test_states_and_actions_that_do_not_exist_are_refused(tmp_path, observations, actions, sentence):
+    steps = np.zeros(2), np.array([False, True]), np.zeros(2, dtype=bool)
+    save_dataset(tmp_path / "d", "frozen-lake", [Episode(np.array(observations), np.array(actions), *steps)], {})
+    with pytest.raises(Failure, match=f"has {sentence} that its environment does not"):
+        load_dataset(tmp_path / "d", "frozen-lake")
+
+
 def test_another_environment_or_no_dataset_is_a_usage_error(dataset, tmp_path):
     with pytest.raises(UsageError, match="'frozen-lake', not 'cliff-walking'"):
         load_dataset(dataset, "cliff-walking")

@@ -48,6 +48,7 @@ TORQUES = {"hard left": 2.0, "left": 1.0, "none": 0.0}
         ("on the left-hand side", TWO, None),
         ("hard left, or left", TORQUES, None),
         ("upright", FOUR, None),
+        ("<think>The pole leans left. Action: left", TWO, None),  # cut off in the middle of a thought
         ("The angle is 1.25 and the velocity -1", {"1": 0, "2": 1}, None),
         ("I stand at row 2, column 1", {"1": 0, "2": 1}, None),
     ],
