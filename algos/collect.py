@@ -36,7 +36,7 @@ import tyro
 from tqdm import tqdm
 
 import envs
-from algos.decide import ENVIRONMENT_STREAM, Deciding, LLMPolicy, Player, Row, random_policy
+from algos.decide import ENVIRONMENT_STREAM, JUDGE, Deciding, LLMPolicy, Player, Row, random_policy
 from algos.llm import DEFAULT_MODEL, LocalLLM, Reading, ServerLLM
 from envs.datasets import read_meta, save_dataset, versions
 from envs.errors import Failure, UsageError, run_command_line
@@ -270,6 +270,9 @@ def main() -> None:
         settings |= {"model": llm.description(), "decision": decision}
         settings["prompt"] = {"file": str(path), "sha256": sha256(path)}
         files["prompt.yaml"] = path.read_bytes()
+        if args.decide == "best":
+            settings["judge"] = {"file": str(JUDGE), "sha256": sha256(JUDGE)}
+            files[JUDGE.name] = JUDGE.read_bytes()
     if already_there(args, settings):
         print(f"{args.output} holds this collection already.")
         return

@@ -204,7 +204,8 @@ class LocalLLM:
             try:
                 results = run(items[len(done) : len(done) + self.batch_size])
             except (MemoryError, RuntimeError) as error:  # PyTorch's own OutOfMemoryError is a RuntimeError
-                if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "memory" not in str(error):
+                told = any(words in str(error) for words in ("out of memory", "not enough memory", "allocate memory"))
+                if not told and not isinstance(error, MemoryError | torch.OutOfMemoryError):
                     raise
                 if self.batch_size == 1:
                     raise Failure("Not enough memory for a single prompt: take a smaller model, or --dtype.") from error
@@ -394,6 +395,7 @@ class ServerLLM:
                 tokens = int((content.get("usage") or {}).get("total_tokens", 0))
                 if not isinstance(answer, str):
                     raise TypeError("an answer without text")
+                answer = answer.encode(errors="replace").decode()  # half a surrogate pair could not be written down
                 return Reading(answer=answer, tokens=tokens, seconds=time.perf_counter() - began)
             except requests.RequestException as error:
                 reason = str(error)

@@ -51,6 +51,7 @@ FILES = {
     "data/metadata.json": (["application/json"], "What Minari needs to know to read the episodes: spaces and counts."),
     "meta.json": (["application/json"], "Who played, how, with which versions and seeds, and the episodes' SHA-256."),
     "prompt.yaml": (["application/yaml"], "The prompt as it was used: what the LLM was told, and the action words."),
+    "judge.yaml": (["application/yaml"], "What the LLM was asked when it judged its answers."),
     TRANSCRIPTS: (
         ["application/gzip", "application/jsonlines"],
         "Every decision, a JSON object a line: what was asked, what came back, how it became an action.",

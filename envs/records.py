@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import subprocess
+import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -76,6 +77,8 @@ class Run:
         self.checkpoint = self.output.with_suffix(".checkpoint.safetensors")
         if self.output.suffix != ".csv":
             raise UsageError(f"--output {self.output}: the name must end in .csv.")
+        if self.output.is_dir():
+            raise UsageError(f"--output {self.output} is a folder: give the name of a file.")
         self._check_folder()
         arguments = {k: str(v) for k, v in asdict(args).items() if k not in DO_NOT_CHANGE_RESULTS}
         self.identity = {**arguments, "dataset_sha256": str(dataset_sha256)}
@@ -91,11 +94,10 @@ class Run:
             self.writer = SummaryWriter(args.track)
 
     def _check_folder(self) -> None:
-        probe = self.output.with_suffix(".probe")
         try:
-            with written_whole(probe) as temporary:
-                temporary.touch()
-            probe.unlink()
+            self.output.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.output.parent):
+                pass
         except OSError as error:
             raise Failure(f"Cannot write to the output folder {self.output.parent}: {error.strerror}.") from error
 
@@ -199,6 +201,7 @@ def save_tensors(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[st
     try:
         with written_whole(path) as temporary:
             save_file(tensors, temporary, metadata)
+            temporary.chmod(0o644)  # safetensors leaves its file readable by its owner alone
     except SafetensorError as error:  # how safetensors reports a full disk
         raise Failure(f"Cannot write {path}: {error}.") from error
 

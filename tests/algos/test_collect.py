@@ -153,6 +153,8 @@ def test_the_same_command_gives_the_same_bytes(monkeypatch, tmp_path, model, way
     replay(a, "frozen-lake")
     keys = {"answer", "answers", "scores", "verdict"} & set(rows_of(a)[0])
     answers, verdict = {"answers"}, {"answers", "verdict"}
+    assert (a / "judge.yaml").exists() == ("judge" in read_meta(a)) == (way["decide"] == "best")
+    assert ("baseline" in read_meta(a)) == ("calibrate" in way)
     assert keys == {"score": {"scores"}, "vote": answers, "best": verdict}.get(way["decide"], {"answer"})
     assert not (tmp_path / "a" / "d.journal").exists()
 
