@@ -1,7 +1,13 @@
 """What the README says has to be true: its numbers are the shipped table's, its commands exist."""
 
 import re
+import sys
 from pathlib import Path
+
+import pytest
+
+from analysis import readme
+from envs.errors import UsageError
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -17,6 +23,32 @@ def test_the_readme_s_table_is_the_shipped_one():
     shipped = (ROOT / "results/tables/main.md").read_text(encoding="utf-8")
     table = section(shipped, "## Does the warm start pay?")
     assert len(table) > 2 and section(README, "### Does the warm start pay?") == table
+
+
+def test_the_readme_s_verdicts_are_the_shipped_ones():
+    shipped = (ROOT / "results/claims.md").read_text(encoding="utf-8")
+    table = section(shipped, "# The paper's claims, judged")
+    told = section(README, "## Does it help?")
+    assert len(told) == len(table) > 2
+    for row, whole in zip(told[2:], table[2:], strict=True):
+        assert whole.startswith(row[:-1])  # without the last column, the reasons
+
+
+def test_refreshing_the_readme_changes_nothing(tmp_path, monkeypatch):
+    (tmp_path / "README.md").write_text(README, encoding="utf-8")
+    (tmp_path / "results").symlink_to(ROOT / "results")
+    monkeypatch.setattr(sys, "argv", ["readme", f"--root={tmp_path}"])
+    readme.main()
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == README
+
+
+def test_a_readme_without_a_place_for_a_table_is_left_alone(tmp_path, monkeypatch):
+    (tmp_path / "README.md").write_text("mine", encoding="utf-8")
+    (tmp_path / "results").symlink_to(ROOT / "results")
+    monkeypatch.setattr(sys, "argv", ["readme", f"--root={tmp_path}"])
+    with pytest.raises(UsageError, match="has no place for verdict"):
+        readme.main()
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == "mine"
 
 
 def test_every_make_target_and_program_it_names_exists():

@@ -1,0 +1,78 @@
+"""The README's tables and numbers, copied from the products: nobody types them, so they cannot grow old.
+
+    python -m analysis.readme            # after `make figures`
+
+What stands between `<!-- NAME -->` and `<!-- end -->` in README.md is replaced. A test runs it and expects no change.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from envs.errors import UsageError, run_command_line
+from envs.files import write_text
+
+
+@dataclass
+class Args:
+    """Refresh the README."""
+
+    root: Path = Path()
+    """the folder of README.md and results/"""
+
+
+def table_below(text: str, heading: str = "") -> list[list[str]]:
+    """Return the cells of the first table in a Markdown text, or of the first one below a heading."""
+    lines = text.split(heading, 1)[1].splitlines() if heading else text.splitlines()
+    first = next((i for i, line in enumerate(lines) if line.startswith("|")), len(lines))
+    rows = []
+    for line in lines[first:]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return rows
+
+
+def written(rows: list[list[str]]) -> str:
+    """Return cells as a Markdown table; the second row is the line below the header."""
+    return "\n".join("|" + "|".join(row) + "|" if i == 1 else f"| {' | '.join(row)} |" for i, row in enumerate(rows))
+
+
+def verdict(results: Path) -> str:
+    """The paper's claims, each with its numbers and verdict, without the reasons."""
+    rows = table_below((results / "claims.md").read_text(encoding="utf-8"))
+    return written([row[:-1] for row in rows])
+
+
+def fidelity(results: Path) -> str:
+    """How many published numbers come out again."""
+    text = (results / "tables/fidelity.md").read_text(encoding="utf-8")
+    return text.split("\n\n")[1].strip()
+
+
+def gains(results: Path) -> str:
+    """Every arm of the main figure against online RL."""
+    text = (results / "tables/main.md").read_text(encoding="utf-8")
+    return written(table_below(text, "## Does the warm start pay?"))
+
+
+SNIPPETS: dict[str, Callable[[Path], str]] = {"verdict": verdict, "fidelity": fidelity, "gains": gains}
+
+
+def main() -> None:
+    """Replace every snippet, whole or not at all."""
+    root = tyro.cli(Args).root
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    for name, snippet in SNIPPETS.items():
+        place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        if not place.search(readme):
+            raise UsageError(f"README.md has no place for {name}: lines with <!-- {name} --> and <!-- end -->.")
+        readme = place.sub(lambda match, text=snippet(root / "results"): f"{match[1]}{text}\n{match[2]}", readme)
+    write_text(root / "README.md", readme)
+
+
+if __name__ == "__main__":
+    run_command_line(main)
