@@ -70,7 +70,8 @@ def main() -> None:
         place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         if not place.search(readme):
             raise UsageError(f"README.md has no place for {name}: lines with <!-- {name} --> and <!-- end -->.")
-        readme = place.sub(lambda match, text=snippet(root / "results"): f"{match[1]}{text}\n{match[2]}", readme)
+        text = snippet(root / "results")
+        readme = place.sub(lambda match, text=text: f"{match[1]}{text}\n{match[2]}", readme)
     write_text(root / "README.md", readme)
 
 
