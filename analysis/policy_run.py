@@ -38,16 +38,13 @@ def main() -> None:
     episodes, meta = load_dataset(args.dataset, args.env), read_meta(args.dataset)
     if not episodes:
         raise Failure(f"Dataset {args.dataset} holds no episodes; make it anew.")
-    returns = meta.get("returns_as_stored") or [episode.total_reward for episode in episodes]
-    if len(returns) != len(episodes):
-        raise Failure(f"Dataset {args.dataset}: meta.json has {len(returns)} returns for {len(episodes)} episodes.")
     dropped_steps = meta.get("first_steps_dropped", 0) // len(episodes)  # of each episode: one or none
     lengths = [len(episode) + dropped_steps for episode in episodes]
     table = pd.DataFrame(index=range(len(episodes)), columns=COLUMNS)
     table[["seed", "repeat"]] = 0
     table["iteration"] = table.index
     table["env_steps"] = np.cumsum(lengths)
-    table["train_return"] = table["eval_return"] = [f"{value:.9g}" for value in returns]
+    table["train_return"] = table["eval_return"] = [f"{episode.total_reward:.9g}" for episode in episodes]
     table["eval_length"] = lengths
     description = {
         "algorithm": "none: the recorded policy",

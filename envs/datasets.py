@@ -42,6 +42,8 @@ class Episode:
     """[T] booleans: the environment ended here."""
     truncations: np.ndarray
     """[T] booleans: the episode was cut off here; the value of the last observation still counts."""
+    recorded_return: float | None = None
+    """The undiscounted return of the whole episode, where its first step was lost (the released data)."""
 
     def __len__(self) -> int:
         """Return the number of steps T."""
@@ -49,8 +51,8 @@ class Episode:
 
     @property
     def total_reward(self) -> float:
-        """The undiscounted return."""
-        return float(np.sum(self.rewards))
+        """The undiscounted return of the episode as it was played."""
+        return float(np.sum(self.rewards)) if self.recorded_return is None else self.recorded_return
 
 
 def versions(*more: str) -> dict[str, str]:
@@ -158,6 +160,13 @@ def load_dataset(path: Path, env_name: str) -> list[Episode]:
         )
         for e in stored
     ]
+    returns = meta.get("returns_as_stored", [None] * len(episodes))
+    if len(returns) != len(episodes):
+        raise Failure(
+            f"Dataset {path}: meta.json has {len(returns)} returns for {len(episodes)} episodes; make it anew."
+        )
+    for episode, recorded in zip(episodes, returns, strict=True):
+        episode.recorded_return = recorded
     env = envs.make(env_name)  # once: a console game takes its time to start
     for index, episode in enumerate(episodes):
         _check_episode(path, index, episode, env)

@@ -102,6 +102,15 @@ def plain(steps):
     return [(int(s), int(a), float(r), int(s2), bool(end)) for s, a, r, s2, end in steps]
 
 
+def test_a_return_counts_the_step_that_was_lost(tmp_path):
+    save_dataset(tmp_path / "d", "frozen-lake", [episode(), episode(3)], {"returns_as_stored": [7.0, 4.0]})
+    assert [e.total_reward for e in load_dataset(tmp_path / "d", "frozen-lake")] == [7.0, 4.0]
+    assert episode().total_reward == 0 + 1 + 2 + 3
+    save_dataset(tmp_path / "few", "frozen-lake", [episode(), episode(3)], {"returns_as_stored": [7.0]})
+    with pytest.raises(Failure, match="1 returns for 2 episodes"):
+        load_dataset(tmp_path / "few", "frozen-lake")
+
+
 def test_transitions_are_the_recorded_steps():
     assert plain(transitions([episode(3)])) == [(0, 0, 0, 1, False), (1, 1, 1, 2, False), (2, 2, 2, 3, True)]
     assert plain(transitions([episode(3, cut_off=True)]))[-1] == (2, 2, 2, 3, False), "a cut-off is bootstrapped"
