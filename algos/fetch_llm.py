@@ -159,6 +159,7 @@ def convert(gguf: Path, folder: Path, source: Source | None) -> None:
     with written_whole(folder) as temporary:
         tokenizer.save_pretrained(temporary)
         model.save_pretrained(temporary)
+        provenance["files"] = {file.name: sha256(file) for file in sorted(temporary.iterdir())}
         write_text(temporary / "provenance.json", json.dumps(provenance, indent=2) + "\n")
         for file in temporary.iterdir():
             file.chmod(0o644)  # safetensors leaves its file readable by its owner alone

@@ -297,7 +297,11 @@ class LocalLLM:
         shape_prompts = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
         files = [*sorted(folder.glob("*.safetensors"))]
         files += [folder / name for name in ("config.json", *shape_prompts) if (folder / name).is_file()]
-        return {**known, "sha256": {file.name: sha256(file) for file in files}}
+        digests = {file.name: sha256(file) for file in files}
+        for name, recorded in known.pop("files", {}).items():  # as they were unpacked
+            if digests.get(name, recorded) != recorded:
+                raise Failure(f"{folder / name} was changed since it was unpacked: remove {folder} and fetch it again.")
+        return {**known, "sha256": digests}
 
     def _license(self) -> str | None:
         """Return the licence that the model's card names, if there is a card within reach."""

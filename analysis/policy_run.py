@@ -6,6 +6,7 @@ One row per episode: `iteration` is its number, `eval_return` its return. An imp
 could not be paired counts as it was played: with the return that the authors stored, and that step's length.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,8 +55,10 @@ def main() -> None:
         "policy": {key: meta.get(key) for key in ("policy", "model", "source", "pairing")},
         "versions": meta.get("versions", {}),
     }
+    content = table.to_csv(index=False)
+    description["csv_sha256"] = hashlib.sha256(content.encode()).hexdigest()
     write_text(args.output.with_suffix(".json"), json.dumps(description, indent=2, sort_keys=True) + "\n")
-    write_text(args.output, table.to_csv(index=False))
+    write_text(args.output, content)
 
 
 if __name__ == "__main__":

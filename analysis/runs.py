@@ -1,5 +1,6 @@
 """Reading runs: .../<protocol>/<env>/<arm>.csv, where <arm> is arm_llm_tau_n without what does not concern it."""
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import pandas as pd
 
 import envs
 from envs.errors import Failure, UsageError
+from envs.files import sha256
 
 COLUMNS = ["seed", "repeat", "iteration", "env_steps", "train_return", "eval_return", "eval_length", "loss", "q_mean"]
 POLICIES = ("llm-policy", "random-policy")
@@ -73,6 +75,7 @@ def read_run(path: Path) -> Run:
         raise UsageError(f"{path} is not named like a run: .../<protocol>/<env>/<arm>.csv.")
     if not path.is_file():
         raise UsageError(f"There is no run {path}.")
+    check_digest(path, "csv_sha256")
     try:
         table = pd.read_csv(path)
     except ValueError as error:  # of pandas' parser, or an encoding that is not UTF-8
@@ -80,6 +83,20 @@ def read_run(path: Path) -> Run:
     _check_table(path, table)
     arm, llm, tau, steps = name.groups()
     return Run(path, protocol, env, arm, llm, int(tau) if tau else None, int(steps) if steps else None, table)
+
+
+def check_digest(path: Path, name: str) -> None:
+    """Raise Failure where a run's file is not the one whose SHA-256 the .json beside the run records as `name`.
+
+    Runs without a .json, or with one of earlier versions that does not say, pass.
+    """
+    described = path.with_name(f"{path.name.removesuffix('.policy.safetensors').removesuffix('.csv')}.json")
+    try:
+        recorded = json.loads(described.read_text(encoding="utf-8")).get(name) if described.exists() else None
+    except (ValueError, AttributeError) as error:
+        raise Failure(f"{described} cannot be read ({error}); make the run anew.") from error
+    if recorded is not None and sha256(path) != recorded:
+        raise Failure(f"{path} was changed (its SHA-256 is not the one in {described.name}); make the run anew.")
 
 
 def _check_table(path: Path, table: pd.DataFrame) -> None:

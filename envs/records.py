@@ -1,6 +1,7 @@
 """How a training run is kept on disk: a checkpoint while it goes on, a CSV and its .json when it is done."""
 
 import ctypes
+import hashlib
 import json
 import os
 import resource
@@ -18,7 +19,7 @@ from safetensors.torch import save_file
 
 from envs.datasets import Episode, versions
 from envs.errors import Failure, UsageError
-from envs.files import write_text, written_whole
+from envs.files import sha256, write_text, written_whole
 
 COLUMNS = ("env_steps", "train_return", "eval_return", "eval_length", "loss", "q_mean")
 """The measured columns of a run's CSV; results/README.md explains them."""
@@ -118,6 +119,9 @@ class Run:
                 metadata = file.metadata()
                 identity, progress = json.loads(metadata["identity"]), json.loads(metadata["progress"])
                 self.loaded = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            found = digest(self.loaded, metadata["identity"], metadata["progress"])
+            if metadata.get("sha256", found) != found:  # none in checkpoints of earlier versions
+                raise ValueError("its contents have another SHA-256 than when it was written")
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise Failure(f"Checkpoint {self.checkpoint} is damaged ({error}); delete it to start anew.") from error
         for name in sorted(identity.keys() | self.identity.keys()):
@@ -145,7 +149,10 @@ class Run:
         self.finished_blocks += 1
         progress = {"finished_blocks": self.finished_blocks, "seconds": self.seconds, **counters}
         metadata = {"identity": json.dumps(self.identity, sort_keys=True), "progress": json.dumps(progress)}
-        save_tensors(tensors | {"table": torch.from_numpy(self.table)}, self.checkpoint, metadata)
+        tensors = tensors | {"table": torch.from_numpy(self.table)}
+        tensors = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+        metadata["sha256"] = digest(tensors, metadata["identity"], metadata["progress"])
+        save_tensors(tensors, self.checkpoint, metadata)
 
     def set_warm_up(self, repeat: int, episodes: list[Episode], mean_over: list[Episode]) -> None:
         """Fill the first rows of a repeat with the offline episodes: a mean return stands for each evaluation.
@@ -189,10 +196,25 @@ class Run:
             "seconds": round(self.seconds, 3),
             "versions": versions("torch", "ale-py", "safetensors"),
         }
-        save_tensors(policy, self.output.with_suffix(".policy.safetensors"))
+        if device.type == "cuda":  # the device's time was this run's, its own or shared
+            peak = torch.cuda.max_memory_allocated() // 2**20  # since the last start
+            description |= {"gpu_seconds": description["seconds"], "gpu_peak_memory_mb": peak}
+        table, networks = "\n".join(lines) + "\n", self.output.with_suffix(".policy.safetensors")
+        save_tensors(policy, networks)
+        description["csv_sha256"] = hashlib.sha256(table.encode()).hexdigest()
+        description["policy_sha256"] = sha256(networks)
         write_text(self.output.with_suffix(".json"), json.dumps(description, indent=2, sort_keys=True) + "\n")
-        write_text(self.output, "\n".join(lines) + "\n")
+        write_text(self.output, table)
         self.checkpoint.unlink(missing_ok=True)
+
+
+def digest(tensors: dict[str, torch.Tensor], *texts: str) -> str:
+    """Return the SHA-256 of texts and named tensors on the CPU: safetensors has no checksum of its own."""
+    total = hashlib.sha256("\n".join(texts).encode())
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        total.update(np.ascontiguousarray(tensor.numpy()))
+    return total.hexdigest()
 
 
 def save_tensors(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:

@@ -1,5 +1,6 @@
 """The language model behind its interface, against transformers' own generate and plain token-by-token reading."""
 
+import hashlib
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -183,6 +184,19 @@ def impatient(monkeypatch):
     waits = []
     monkeypatch.setattr(llm_module.time, "sleep", waits.append)
     return waits
+
+
+def test_a_file_that_changed_since_it_was_unpacked_is_named(tmp_path):
+    folder = save_tiny_llm(tmp_path / "model")
+    weights = folder / "model.safetensors"
+    content = weights.read_bytes()
+    provenance = {"source": "a file", "files": {weights.name: hashlib.sha256(content).hexdigest()}}
+    (folder / "provenance.json").write_text(json.dumps(provenance))
+    described = LocalLLM(str(folder), progress=False).description()
+    assert described["source"] == "a file" and "files" not in described
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(Failure, match=r"model\.safetensors was changed"):
+        LocalLLM(str(folder), progress=False).description()
 
 
 def test_a_server_is_asked_for_each_chat(monkeypatch):

@@ -1,7 +1,9 @@
 """What must hold for every learner: independent seeds, the same bytes again, resumption, honest transitions."""
 
 import csv
+import hashlib
 import importlib
+import json
 import os
 import random
 import resource
@@ -19,6 +21,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import envs
+from envs import records
 from envs.datasets import Episode, save_dataset
 from envs.errors import run_command_line
 
@@ -95,6 +98,24 @@ def test_same_command_gives_the_same_bytes(algorithm, env, tmp_path, monkeypatch
     for suffix in (".csv", ".policy.safetensors"):
         assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
     assert not list(tmp_path.glob("*.checkpoint.safetensors"))
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_a_run_on_a_gpu_records_what_it_took_of_it(gpu, tmp_path, monkeypatch):
+    """Pretended: the run itself is on the CPU, and only its record is told otherwise."""
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 300 * 2**20)
+    write = records.Run.write
+    device = torch.device("cuda" if gpu else "cpu")
+    monkeypatch.setattr(records.Run, "write", lambda self, name, _, policy: write(self, name, device, policy))
+    run("dqn", ["--env", "cliff-walking", *SMALL, "--seeds", 1, "--output", tmp_path / "run.csv"], monkeypatch)
+    described = json.loads((tmp_path / "run.json").read_text())
+    assert described["device"] == ("a GPU" if gpu else "cpu")
+    assert {key: value for key, value in described.items() if key.startswith("gpu")} == (
+        {"gpu_seconds": described["seconds"], "gpu_peak_memory_mb": 300} if gpu else {}
+    )
+    for name, file in (("csv_sha256", "run.csv"), ("policy_sha256", "run.policy.safetensors")):
+        assert described[name] == hashlib.sha256((tmp_path / file).read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize(("algorithm", "env"), [("dqn", "cliff-walking"), ("sac", "pendulum")])
@@ -254,6 +275,12 @@ def test_checkpoint_of_other_arguments_or_damaged_is_refused(tmp_path, monkeypat
     with safe_open(checkpoint, "np") as file:
         metadata = file.metadata()
     tensors = load_file(checkpoint)
+    changed = content[:-1] + bytes([content[-1] ^ 1])  # the last bit of the last tensor
+    checkpoint.write_bytes(changed)
+    with pytest.raises(SystemExit) as exit_info:
+        run("dqn", arguments, monkeypatch)
+    assert exit_info.value.code == 1 and "another SHA-256" in capsys.readouterr().err
+    metadata.pop("sha256")  # earlier versions wrote none
     save_file({name: tensor for name, tensor in tensors.items() if name != "target.0"}, checkpoint, metadata)
     with pytest.raises(SystemExit) as exit_info:
         run("dqn", arguments, monkeypatch)

@@ -1,5 +1,8 @@
 """Reading run files: what their names say, and every way in which one can be damaged."""
 
+import hashlib
+import json
+
 import numpy as np
 import pytest
 from synthetic_runs import HEADER, write_run
@@ -140,3 +143,18 @@ def test_lengths_must_agree_except_for_the_published_runs(tmp_path):
     assert common_iterations(ours, "cartpole") == 4
     with pytest.raises(UsageError, match=r"different length.*has 4 iterations.*has 5"):
         common_iterations([*ours, run("paper", "mix_qwen-7b_tau10", 5)], "cartpole")
+
+
+def test_a_run_or_policy_that_is_not_what_its_json_records_is_refused(tmp_path):
+    path = write_run(tmp_path, "paper", "cartpole", "online", [[[1, 2]]])
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_suffix(".json").write_text(json.dumps({"csv_sha256": digest}))
+    assert read_run(path).arm == "online"
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"1", b"3", 1))  # one bit of one digit
+    with pytest.raises(Failure, match="was changed"):
+        read_run(path)
+    path.write_bytes(content)
+    path.with_suffix(".json").write_text("{")
+    with pytest.raises(Failure, match="cannot be read"):
+        read_run(path)
