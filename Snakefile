@@ -23,9 +23,9 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from snakemake.exceptions import WorkflowError
 
+import envs
 from analysis.figure_lines import KINDS, figures_of, runs_of
 from analysis.protocols import DIFFERENCES, difference_of
-
 
 if "tree" not in config:  # no --configfile given: the paper
 
@@ -53,6 +53,20 @@ DRAWN_ARMS = ("online", "loro")
 MAIN_FIGURES = ["main", "main_steps", *(f"{env}_main" for env in ENVIRONMENTS)]
 GRID_FIGURES = [f"{env}_{kind}" for env in ENVIRONMENTS for kind in figures_of(env)]
 PLAYERS = config["data_quality"]["llms"]
+# What a job takes of a GPU, 1 share or nothing: a profile says how many shares there are, profiles/one_gpu.py which GPU
+# a job gets. Without a GPU neither has any effect.
+GPU = int(config["device"] != "cpu")
+ON_A_GPU = "python profiles/one_gpu.py " if GPU else ""
+# Milliseconds that one environment step of one agent may take with its update, on a CPU: the slowest run in
+# results/tables/cost.csv, rounded up.
+MILLISECONDS = {
+    "cartpole": 7,
+    "frozen-lake": 2,
+    "cliff-walking": 2,
+    "mountain-car": 6,
+    "pendulum": 15,
+    "represented-pong": 17,
+}
 WANTED_FIGURES = MAIN_FIGURES + (GRID_FIGURES if config["grid"] else [])
 
 
@@ -177,6 +191,38 @@ def claimed_published_runs(wildcards):
     return [run for run in published if Path(run).exists()]
 
 
+# On a cluster these run where Snakemake does: they need the network, or take seconds. All others are sent away.
+localrules:
+    all,
+    figures,
+    fetch_llm,
+    import_released,
+    random_episodes,
+    llm_policy,
+    random_policy,
+    audit,
+    comparison,
+    fresh_main_figure,
+    main_figure,
+    fresh_grid_figure,
+    grid_figure,
+    fresh_main_table,
+    main_table,
+    fresh_data_quality,
+    data_quality,
+    fresh_defects,
+    defects,
+    fresh_verdict,
+    verdict,
+    fresh_scores,
+    scores,
+    fresh_fidelity,
+    fidelity,
+    cost,
+    fresh_llm_policies,
+    llm_policies,
+
+
 wildcard_constraints:
     env="|".join(ENVIRONMENTS),
     protocol="paper|released",
@@ -241,12 +287,17 @@ rule collect:
         f"{TREE}/benchmarks/datasets/{{env}}_{{llm}}.tsv"
     wildcard_constraints:
         llm="|".join(COLLECTED_LLMS) or "none",
+    threads: 1
+    resources:
+        mem_mb=6000,  # measured: 2,500 with half a billion parameters in float32
+        runtime=240,  # minutes; the slowest of the shipped datasets took 63
+        gpu=GPU,
     params:
         how=decision_arguments,
         folder=subpath(output[0], parent=True),
         episodes=config["episodes"]["collected"],
     shell:
-        "python -m algos.collect --env {wildcards.env} {params.how} --episodes {params.episodes}"
+        "{ON_A_GPU}python -m algos.collect --env {wildcards.env} {params.how} --episodes {params.episodes}"
         " --device {config[device]} --output {params.folder} > {log} 2>&1"
 
 
@@ -337,9 +388,7 @@ def training_arguments(wildcards, input):
         arguments += ["--dataset", str(Path(input[0]).parent)]
     if config["iterations"]:
         arguments += ["--iterations", str(config["iterations"])]
-    main = wildcards.arm in MAIN_RUNS
-    seeds = config["seeds"][wildcards.protocol][wildcards.env] if main else config["seeds"]["others"][wildcards.protocol]
-    arguments += ["--seeds", str(seeds)]
+    arguments += ["--seeds", str(training_seeds(wildcards))]
     return " ".join(arguments)
 
 
@@ -348,6 +397,22 @@ def algorithm_of(wildcards):
     if wildcards.arm.startswith("ppo"):
         return "ppo"
     return "sac" if wildcards.env == "pendulum" else "dqn"
+
+
+def training_seeds(wildcards):
+    """Return how many agents a run trains; a chain of repeats counts as one."""
+    seeds = config["seeds"]
+    if wildcards.arm in MAIN_RUNS:
+        return seeds[wildcards.protocol][wildcards.env]
+    return seeds["others"][wildcards.protocol]
+
+
+def training_minutes(wildcards):
+    """Return twice the minutes that a run is expected to take on a CPU, and ten: where a cluster ends it, it goes on."""
+    repeats = 5 if wildcards.protocol == "released" and wildcards.arm.startswith("loro") else 1
+    iterations = config["iterations"] or envs.get(wildcards.env).iterations
+    steps = 200 * iterations * repeats * training_seeds(wildcards)
+    return 10 + 2 * steps * MILLISECONDS[wildcards.env] // 60_000
 
 
 rule train:
@@ -368,11 +433,13 @@ rule train:
     threads: 1
     resources:
         mem_mb=2000,
+        runtime=training_minutes,
+        gpu=GPU,
     params:
         algorithm=algorithm_of,
         arguments=training_arguments,
     shell:
-        "python -m algos.{params.algorithm} --env {wildcards.env} {params.arguments} --device {config[device]}"
+        "{ON_A_GPU}python -m algos.{params.algorithm} --env {wildcards.env} {params.arguments} --device {config[device]}"
         " --output {output.csv} > {log} 2>&1"
 
 
@@ -607,7 +674,9 @@ rule cost:
     message:
         "What training costs"
     input:
-        lambda wildcards: [str(run) for p in ("paper", "released") for run in sorted(Path("results/runs", p).glob("*/*.csv"))],
+        lambda wildcards: [
+            str(run) for p in ("paper", "released") for run in sorted(Path("results/runs", p).glob("*/*.csv"))
+        ],
     output:
         csv="results/tables/{cost}.csv",
         md="results/tables/{cost}.md",
