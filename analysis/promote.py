@@ -18,7 +18,7 @@ import tyro
 
 import envs
 from analysis.protocols import difference_of
-from analysis.runs import POLICIES, read_run
+from analysis.runs import POLICIES, description, read_run
 from envs.datasets import load_dataset, read_meta
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import written_whole
@@ -49,20 +49,17 @@ class Args:
 
 def check(run: Path) -> dict:
     """Return the .json of a run at <protocol>/<env>/<arm>.csv; raise Failure when the run is not what it should be."""
-    content = read_run(run)  # refuses damaged, doubled and incomplete rows
+    content = read_run(run)  # refuses damaged, doubled and incomplete rows, and what its .json does not tell
     protocol, env, arm = content.protocol, content.env, content.arm
-    try:
-        description = json.loads(run.with_suffix(".json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise Failure(f"{run} has no .json beside it that says how it was made.") from error
-    arguments = description["arguments"]
-    if arguments["env"] != env:
-        raise Failure(f"{run} was made in {arguments['env']}.")
+    described = description(run)
+    arguments = described["arguments"]
+    if not arguments:
+        raise Failure(f"{run} has no .json beside it that says how it was made.")
     if arm in POLICIES:
-        return description
+        return described
     difference = difference_of(arm)
-    if arguments["protocol"] != protocol or arguments["arm"] != ("loro" if difference else arm):
-        raise Failure(f"{run} was made as {arguments['protocol']}/{arguments['arm']}.")
+    if arguments["arm"] != ("loro" if difference else arm):
+        raise Failure(f"{run} was made as {arguments['arm']}.")
     if difference:
         value = str(arguments[difference.flag.removeprefix("--").replace("-", "_")])
         if value != difference.other(protocol):
@@ -73,10 +70,9 @@ def check(run: Path) -> dict:
     for name, value in named.items():
         if value is not None and told.get(name) != value:
             raise Failure(f"{run} was made with {name} {told.get(name)}.")
-    rows = arguments["seeds"] * arguments["carry_over"] * envs.get(env).iterations
-    if len(content.table) != rows:
-        raise Failure(f"{run} should have {rows} rows and has {len(content.table)}.")
-    return description
+    if content.iterations != envs.get(env).iterations:
+        raise Failure(f"{run} should have {envs.get(env).iterations} iterations and has {content.iterations}.")
+    return described
 
 
 def check_dataset(folder: Path) -> None:
@@ -97,13 +93,13 @@ def main() -> None:
         raise UsageError(f"There are no runs under {args.tree}/results/runs.")
     alike: dict[tuple[str, str], tuple[object, Path]] = {}
     for run in runs:
-        description = check(run)
+        described = check(run)
         if run.stem.split("_")[0] in POLICIES:
             continue
-        described = {"torch": description["versions"].get("torch")}
-        described |= {name: description["arguments"].get(name) for name in HYPER_PARAMETERS}
-        for name, value in described.items():
-            first, other = alike.setdefault((f"{run.parts[-2]} {description.get('algorithm')}", name), (value, run))
+        shared = {"torch": described["versions"].get("torch")}
+        shared |= {name: described["arguments"].get(name) for name in HYPER_PARAMETERS}
+        for name, value in shared.items():
+            first, other = alike.setdefault((f"{run.parts[-2]} {described.get('algorithm')}", name), (value, run))
             if value != first:
                 raise Failure(f"{run} was made with {name} {value}, {other} with {first}.")
     metas = sorted((args.tree / "results/datasets").glob("*/*/meta.json"))

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -81,8 +82,21 @@ def read_run(path: Path) -> Run:
     except ValueError as error:  # of pandas' parser, or an encoding that is not UTF-8
         raise Failure(f"Run {path} cannot be read as a table ({error}).") from error
     _check_table(path, table)
+    _check_description(path, table, description(path))
     arm, llm, tau, steps = name.groups()
     return Run(path, protocol, env, arm, llm, int(tau) if tau else None, int(steps) if steps else None, table)
+
+
+def description(path: Path) -> dict[str, Any]:
+    """Return what the .json beside a run's file says of it: nothing where there is none; raise Failure if damaged."""
+    file = path.with_name(f"{path.name.removesuffix('.policy.safetensors').removesuffix('.csv')}.json")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    except ValueError as error:
+        raise Failure(f"{file} cannot be read ({error}); make the run anew.") from error
+    if not isinstance(content, dict) or not isinstance(content.setdefault("arguments", {}), dict):
+        raise Failure(f"{file} cannot be read (it does not tell how a run was made); make the run anew.")
+    return content
 
 
 def check_digest(path: Path, name: str) -> None:
@@ -90,13 +104,25 @@ def check_digest(path: Path, name: str) -> None:
 
     Runs without a .json, or with one of earlier versions that does not say, pass.
     """
-    described = path.with_name(f"{path.name.removesuffix('.policy.safetensors').removesuffix('.csv')}.json")
-    try:
-        recorded = json.loads(described.read_text(encoding="utf-8")).get(name) if described.exists() else None
-    except (ValueError, AttributeError) as error:
-        raise Failure(f"{described} cannot be read ({error}); make the run anew.") from error
+    recorded = description(path).get(name)
     if recorded is not None and sha256(path) != recorded:
-        raise Failure(f"{path} was changed (its SHA-256 is not the one in {described.name}); make the run anew.")
+        raise Failure(f"{path} was changed (its SHA-256 is not the one in its .json); make the run anew.")
+
+
+def _check_description(path: Path, table: pd.DataFrame, described: dict[str, Any]) -> None:
+    """Raise Failure where a run has another protocol, environment, or number of rows than its .json tells."""
+    arguments = described["arguments"]
+    for name, place in (("protocol", path.parts[-3]), ("env", path.parts[-2])):
+        if arguments.get(name, place) != place:
+            raise Failure(f"Run {path} was made with {name} {arguments[name]}: it does not belong there.")
+    held = {
+        "seeds": table.seed.nunique(),
+        "carry_over": table.repeat.nunique(),
+        "iterations": table.iteration.max() + 1,
+    }
+    for name, count in held.items():
+        if arguments.get(name) not in (None, count):
+            raise Failure(f"Run {path} is incomplete: {name} is {count}, and {arguments[name]} in its .json.")
 
 
 def _check_table(path: Path, table: pd.DataFrame) -> None:

@@ -58,10 +58,10 @@ def test_sound_products_are_copied(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"env": "cartpole"}, "was made in cartpole"),
-        ({"protocol": "released"}, "was made as released/online"),
-        ({"arm": "mix"}, "was made as paper/mix"),
-        ({"seeds": 3}, "should have 300 rows and has 450"),
+        ({"env": "cartpole"}, "was made with env cartpole"),
+        ({"protocol": "released"}, "was made with protocol released"),
+        ({"arm": "mix"}, "was made as mix"),
+        ({"seeds": 3}, "seeds is 2, and 3 in its .json"),
     ],
 )
 def test_a_run_that_is_not_what_its_name_says_is_refused(monkeypatch, tmp_path, changes, sentence):
