@@ -61,7 +61,7 @@ def test_sound_products_are_copied(monkeypatch, tmp_path):
         ({"env": "cartpole"}, "was made with env cartpole"),
         ({"protocol": "released"}, "was made with protocol released"),
         ({"arm": "mix"}, "was made as mix"),
-        ({"seeds": 3}, "seeds is 2, and 3 in its .json"),
+        ({"seeds": 3}, "seeds is 3, and 2 in its .json"),
     ],
 )
 def test_a_run_that_is_not_what_its_name_says_is_refused(monkeypatch, tmp_path, changes, sentence):
