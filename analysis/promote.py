@@ -17,8 +17,7 @@ from pathlib import Path
 import tyro
 
 import envs
-from analysis.protocols import difference_of
-from analysis.runs import POLICIES, description, read_run
+from analysis.runs import POLICIES, read_run
 from envs.datasets import load_dataset, read_meta
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import written_whole
@@ -50,29 +49,25 @@ class Args:
 def check(run: Path) -> dict:
     """Return the .json of a run at <protocol>/<env>/<arm>.csv; raise Failure when the run is not what it should be."""
     content = read_run(run)  # refuses damaged, doubled and incomplete rows, and what its .json does not tell
-    protocol, env, arm = content.protocol, content.env, content.arm
-    described = description(run)
-    arguments = described["arguments"]
-    if not arguments:
-        raise Failure(f"{run} has no .json beside it that says how it was made.")
-    if arm in POLICIES:
-        return described
-    difference = difference_of(arm)
-    if arguments["arm"] != ("loro" if difference else arm):
-        raise Failure(f"{run} was made as {arguments['arm']}.")
-    if difference:
-        value = str(arguments[difference.flag.removeprefix("--").replace("-", "_")])
-        if value != difference.other(protocol):
-            raise Failure(f"{run} was made with {difference.flag} {value}.")
-    named = {"tau": content.tau, "pretrain_steps": content.pretrain_steps}
-    named["dataset"] = "random" if arm == "pretrain-random" else content.llm
-    told = {**arguments, "dataset": arguments.get("dataset") and Path(arguments["dataset"]).name}
-    for name, value in named.items():
-        if value is not None and told.get(name) != value:
-            raise Failure(f"{run} was made with {name} {told.get(name)}.")
-    if content.iterations != envs.get(env).iterations:
-        raise Failure(f"{run} should have {envs.get(env).iterations} iterations and has {content.iterations}.")
-    return described
+    try:
+        description = json.loads(run.with_suffix(".json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise Failure(f"{run} has no .json beside it that says how it was made.") from error
+    arguments = description["arguments"]
+    promised = ["env"]
+    if content.arm not in POLICIES:
+        settings = {"tau": content.tau, "pretrain_steps": content.pretrain_steps, "dataset": content.llm}
+        promised += ["protocol", "arm", "seeds", "carry_over"]
+        promised += [name for name, value in settings.items() if value is not None]
+    untold = [name for name in promised if name not in arguments]
+    if untold:
+        raise Failure(f"{run} has a .json that does not say its {', '.join(untold)}.")
+    if content.arm in POLICIES:
+        return description
+    rows = arguments["seeds"] * arguments["carry_over"] * envs.get(content.env).iterations
+    if len(content.table) != rows:
+        raise Failure(f"{run} should have {rows} rows and has {len(content.table)}.")
+    return description
 
 
 def check_dataset(folder: Path) -> None:
@@ -93,13 +88,13 @@ def main() -> None:
         raise UsageError(f"There are no runs under {args.tree}/results/runs.")
     alike: dict[tuple[str, str], tuple[object, Path]] = {}
     for run in runs:
-        described = check(run)
+        description = check(run)
         if run.stem.split("_")[0] in POLICIES:
             continue
-        shared = {"torch": described["versions"].get("torch")}
-        shared |= {name: described["arguments"].get(name) for name in HYPER_PARAMETERS}
-        for name, value in shared.items():
-            first, other = alike.setdefault((f"{run.parts[-2]} {described.get('algorithm')}", name), (value, run))
+        described = {"torch": description["versions"].get("torch")}
+        described |= {name: description["arguments"].get(name) for name in HYPER_PARAMETERS}
+        for name, value in described.items():
+            first, other = alike.setdefault((f"{run.parts[-2]} {description.get('algorithm')}", name), (value, run))
             if value != first:
                 raise Failure(f"{run} was made with {name} {value}, {other} with {first}.")
     metas = sorted((args.tree / "results/datasets").glob("*/*/meta.json"))

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 import envs
+from analysis.protocols import difference_of
 from envs.errors import Failure, UsageError
 from envs.files import sha256
 
@@ -82,21 +84,61 @@ def read_run(path: Path) -> Run:
     except ValueError as error:  # of pandas' parser, or an encoding that is not UTF-8
         raise Failure(f"Run {path} cannot be read as a table ({error}).") from error
     _check_table(path, table)
-    _check_description(path, table, description(path))
     arm, llm, tau, steps = name.groups()
-    return Run(path, protocol, env, arm, llm, int(tau) if tau else None, int(steps) if steps else None, table)
+    run = Run(path, protocol, env, arm, llm, int(tau) if tau else None, int(steps) if steps else None, table)
+    check_description(run, _description(path.with_suffix(".json")))
+    return run
 
 
-def description(path: Path) -> dict[str, Any]:
-    """Return what the .json beside a run's file says of it: nothing where there is none; raise Failure if damaged."""
-    file = path.with_name(f"{path.name.removesuffix('.policy.safetensors').removesuffix('.csv')}.json")
+def read_runs(paths: Iterable[Path]) -> dict[tuple[str, str, str], Run]:
+    """Read runs, by protocol, environment and name; raise UsageError where one is given twice."""
+    runs: dict[tuple[str, str, str], Run] = {}
+    for run in map(read_run, paths):
+        first = runs.setdefault((run.protocol, run.env, run.path.stem), run)
+        if first is not run:
+            raise UsageError(f"{first.path} and {run.path} are the same run twice: give one.")
+    return runs
+
+
+def _description(path: Path) -> dict[str, Any]:
+    """Return what a .json tells of the run beside it; of a run without one, nothing."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    except ValueError as error:
-        raise Failure(f"{file} cannot be read ({error}); make the run anew.") from error
-    if not isinstance(content, dict) or not isinstance(content.setdefault("arguments", {}), dict):
-        raise Failure(f"{file} cannot be read (it does not tell how a run was made); make the run anew.")
-    return content
+        description = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        description.get("arguments", {}).get("env")
+    except (ValueError, AttributeError) as error:
+        raise Failure(f"{path} cannot be read ({error}); make the run anew.") from error
+    return description
+
+
+def check_description(run: Run, description: dict[str, Any]) -> None:
+    """Raise Failure where a run is not what its .json says was made: environment, protocol, arm, settings, rows.
+
+    A run of another protocol under this name, or one that lost seeds or iterations, would be averaged as if it were
+    whole. What the .json does not tell is not checked.
+    """
+    told = description.get("arguments", {})
+    if told.get("env", run.env) != run.env:
+        raise Failure(f"{run.path} was made in {told['env']}.")
+    if run.arm in POLICIES:
+        return
+    difference = difference_of(run.arm)
+    named = {"protocol": run.protocol, "arm": "loro" if difference else run.arm}
+    if any(told.get(name, value) != value for name, value in named.items()):
+        raise Failure(f"{run.path} was made as {told.get('protocol')}/{told.get('arm')}.")
+    if run.protocol == "published":
+        return
+    settings: dict[str, Any] = {"tau": run.tau, "pretrain_steps": run.pretrain_steps}
+    settings["dataset"] = "random" if run.arm == "pretrain-random" else run.llm
+    if difference:
+        settings[difference.flag.removeprefix("--").replace("-", "_")] = difference.other(run.protocol)
+    for name, value in settings.items():
+        made_with = Path(told.get(name) or "").name if name == "dataset" else told.get(name)
+        if value is not None and name in told and str(made_with) != str(value):
+            raise Failure(f"{run.path} was made with {name} {made_with}.")
+    rows = {"seeds": run.table.seed.nunique(), "carry_over": run.table.repeat.nunique(), "iterations": run.iterations}
+    for name, count in rows.items():
+        if told.get(name, count) != count:
+            raise Failure(f"{run.path} has {name} {count}, and was made with {told[name]}: it is not whole.")
 
 
 def check_digest(path: Path, name: str) -> None:
@@ -104,25 +146,10 @@ def check_digest(path: Path, name: str) -> None:
 
     Runs without a .json, or with one of earlier versions that does not say, pass.
     """
-    recorded = description(path).get(name)
+    described = path.with_name(f"{path.name.removesuffix('.policy.safetensors').removesuffix('.csv')}.json")
+    recorded = _description(described).get(name)
     if recorded is not None and sha256(path) != recorded:
-        raise Failure(f"{path} was changed (its SHA-256 is not the one in its .json); make the run anew.")
-
-
-def _check_description(path: Path, table: pd.DataFrame, described: dict[str, Any]) -> None:
-    """Raise Failure where a run has another protocol, environment, or number of rows than its .json tells."""
-    arguments = described["arguments"]
-    for name, place in (("protocol", path.parts[-3]), ("env", path.parts[-2])):
-        if arguments.get(name, place) != place:
-            raise Failure(f"Run {path} was made with {name} {arguments[name]}: it does not belong there.")
-    held = {
-        "seeds": table.seed.nunique(),
-        "carry_over": table.repeat.nunique(),
-        "iterations": table.iteration.max() + 1,
-    }
-    for name, count in held.items():
-        if arguments.get(name) not in (None, count):
-            raise Failure(f"Run {path} is incomplete: {name} is {count}, and {arguments[name]} in its .json.")
+        raise Failure(f"{path} was changed (its SHA-256 is not the one in {described.name}); make the run anew.")
 
 
 def _check_table(path: Path, table: pd.DataFrame) -> None:

@@ -58,10 +58,10 @@ def test_sound_products_are_copied(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"env": "cartpole"}, "was made with env cartpole"),
-        ({"protocol": "released"}, "was made with protocol released"),
-        ({"arm": "mix"}, "was made as mix"),
-        ({"seeds": 3}, "seeds is 3, and 2 in its .json"),
+        ({"env": "cartpole"}, "was made in cartpole"),
+        ({"protocol": "released"}, "was made as released/online"),
+        ({"arm": "mix"}, "was made as paper/mix"),
+        ({"seeds": 3}, "has seeds 3, and was made with 2"),
     ],
 )
 def test_a_run_that_is_not_what_its_name_says_is_refused(monkeypatch, tmp_path, changes, sentence):

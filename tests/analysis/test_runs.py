@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from synthetic_runs import HEADER, write_run
 
-from analysis.runs import common_iterations, read_run, select_runs
+from analysis.runs import common_iterations, read_run, read_runs, select_runs
 from envs.errors import Failure, UsageError
 
 
@@ -174,3 +174,41 @@ def test_a_run_or_policy_that_is_not_what_its_json_records_is_refused(tmp_path):
     path.with_suffix(".json").write_text("{")
     with pytest.raises(Failure, match="cannot be read"):
         read_run(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "sentence"),
+    [
+        ("online", {"protocol": "released"}, "was made as released/online"),
+        ("online", {"env": "pendulum"}, "was made in pendulum"),
+        ("online", {"arm": "mix"}, "was made as paper/mix"),
+        ("online", {"seeds": 10}, "has seeds 3, and was made with 10"),
+        ("online", {"iterations": 150}, "has iterations 6, and was made with 150"),
+        ("online", {"carry_over": 5}, "has carry_over 1, and was made with 5"),
+        ("loro_qwen-7b_tau10_n3000", {"tau": 20}, "was made with tau 20"),
+        (
+            "loro_qwen-7b_tau10_n3000",
+            {"dataset": "results/datasets/cartpole/qwen-32b"},
+            "was made with dataset qwen-32b",
+        ),
+        ("loro-shifted_qwen-7b_tau10_n3000", {"shifted": False}, "was made with shifted False"),
+        ("llm-policy_qwen-7b", {"env": "pendulum"}, "was made in pendulum"),
+    ],
+)
+def test_a_run_that_its_json_tells_otherwise_is_refused(tmp_path, name, told, sentence):
+    path = write_run(tmp_path, "paper", "cartpole", name, np.zeros((3, 1, 6)))
+    arm = "loro" if name.startswith("loro-") else name.split("_")[0]
+    whole = {"env": "cartpole", "protocol": "paper", "arm": arm, "seeds": 3, "carry_over": 1, "iterations": 6}
+    whole |= {"tau": 10, "pretrain_steps": 3000, "dataset": "rerun/cartpole/qwen-7b", "shifted": "shifted" in name}
+    path.with_suffix(".json").write_text(json.dumps({"arguments": whole}))
+    assert read_run(path).env == "cartpole"
+    path.with_suffix(".json").write_text(json.dumps({"arguments": {**whole, **told}}))
+    with pytest.raises(Failure, match=sentence):
+        read_run(path)
+
+
+def test_runs_are_read_by_name_and_once(tmp_path):
+    path = write_run(tmp_path, "paper", "cartpole", "online", [[[1]]])
+    assert list(read_runs([path])) == [("paper", "cartpole", "online")]
+    with pytest.raises(UsageError, match="same run twice"):
+        read_runs([path, path])
