@@ -13,9 +13,10 @@ deviation s that is
 The other arms' published numbers are means of five independent runs: for these it predicts the mean of as many new
 ones, sqrt(1/5 + 1/n). It takes the cumulative rewards of chains to be about normal. A perfect reproduction agrees in
 95% of cells. With n = 3 chains t is 4.3, and the interval so wide that agreement says little; the table therefore also
-says whether it would hold the published online RL as well, and with one chain nothing is decided. Where runs are far
-from normal (MountainCar: most never reach the flag, one in five may) a rank test of the published five runs against
-ours stands beside the result; it decides nothing.
+says whether it would hold the published online RL as well, and with one chain nothing is decided. Intervals end where
+no sum can lie. Where more than half of our runs are tied at the worst sum there is (MountainCar: most never reach the
+flag, one in five may) a normal interval says nothing, and the cell is not decided either. A rank test of the published
+five runs against ours stands beside the result; it decides nothing.
 
 Which of our runs counts: that of the protocol `released`. Where there is none, our `paper` run stands for it if the
 protocol changes nothing that the arm learns from or is measured by except the number of evaluation episodes (10 for 1),
@@ -39,7 +40,8 @@ from scipy import stats
 
 import envs
 from analysis.main_table import ARMS, interval, number
-from analysis.runs import POLICIES, Run, read_run
+from analysis.runs import POLICIES, Run, read_runs
+from analysis.scales import BOUNDS
 from analysis.statistics import prediction_interval
 from envs.errors import UsageError, run_command_line
 from envs.files import write_text
@@ -48,6 +50,7 @@ UNCHANGED_ARMS = ("online", "pretrain-on-policy")
 UNCHANGED_ENVIRONMENTS = ("cartpole", "frozen-lake", "cliff-walking", "mountain-car")
 RECORDED_WARM_UP = ("loro", "mix")
 """Arms whose first tau iterations are the LLM's mean return."""
+TIED = "most runs tied at the worst sum"
 AGREES, DIFFERS, OPEN, ABSENT = "agrees", "does not agree", "not decided", "not computed"
 INTRODUCTION = """\
 # Published against reproduced
@@ -58,10 +61,12 @@ Published: the authors' cumulative reward, from their cached curves. Ours: mean 
 prediction interval for what was published: one new chain of five repeats for LORO, the mean of five new runs for the
 other arms] (number of chains or runs). A cell agrees if the interval holds the published number; a perfect
 reproduction would agree in 95% of cells. Few chains make wide intervals: with three, Student's t is 4.3, with two 12.7.
-Where the interval would also hold the published number of online RL, agreement says little. `paper` beside the number
-of runs: the protocol changes nothing of this arm here but how many evaluation episodes are played, and our run of the
-protocol `paper` stands for it. The warm-up of LORO and mix is the published one in both numbers. Rank test: the five
-published runs against ours (Mann-Whitney, two-sided), where runs are independent and may be far from normal.
+Where the interval would also hold the published number of online RL, agreement says little. Intervals end where no sum
+can lie. Nothing is decided where more than half of our runs are tied at the worst sum there is: they are no sample that
+such an interval is meant for. `paper` beside the number of runs: the protocol changes nothing of this arm here but how
+many evaluation episodes are played, and our run of the protocol `paper` stands for it. The warm-up of LORO and mix is
+the published one in both numbers. Rank test: the five published runs against ours (Mann-Whitney, two-sided), where runs
+are independent and may be far from normal.
 """
 
 
@@ -79,12 +84,10 @@ Runs = dict[tuple[str, str, str], Run]
 """By protocol, environment and name."""
 
 
-def our_run(runs: Runs, published: Run) -> Run | None:
-    """Return the run of ours that a published one is compared with, by the rule above, or None."""
-    name = published.path.stem
-    released = runs.get(("released", published.env, name))
-    unchanged = published.arm in UNCHANGED_ARMS and published.env in UNCHANGED_ENVIRONMENTS
-    return released or (runs.get(("paper", published.env, name)) if unchanged else None)
+def released_run(runs: Runs, env: str, name: str) -> Run | None:
+    """Return our run of the protocol `released`, or the `paper` run that stands for it by the rule above, or None."""
+    unchanged = name.split("_")[0] in UNCHANGED_ARMS and env in UNCHANGED_ENVIRONMENTS
+    return runs.get(("released", env, name)) or (runs.get(("paper", env, name)) if unchanged else None)
 
 
 def obstacle(ours: Run, published: Run) -> str | None:
@@ -105,6 +108,16 @@ def cumulative(ours: Run, published: Run) -> np.ndarray:
     return curves.sum(axis=1)
 
 
+def attainable(ours: Run, published: Run) -> tuple[float, float]:
+    """Return the least and the largest sum that a new run can have."""
+    worst, best = BOUNDS[published.env]
+    if published.arm == "pretrain-random":
+        worst = -math.inf  # the authors' random episodes have no limit of steps
+    recorded = published.tau if published.arm in RECORDED_WARM_UP else 0
+    warm_up = float(published.curves()[:, :recorded].mean(axis=0).sum())
+    return warm_up + (ours.iterations - recorded) * worst, warm_up + (ours.iterations - recorded) * best
+
+
 def row_of(published: Run, runs: Runs) -> dict[str, object]:
     """Return the row of one published number."""
     numbers = published.curves().sum(axis=1)
@@ -123,19 +136,22 @@ def row_of(published: Run, runs: Runs) -> dict[str, object]:
         "holds_online": None,
         "rank_p": math.nan,
     }
-    ours = our_run(runs, published)
+    ours = released_run(runs, published.env, published.path.stem)
     if ours is None:
         return row
     reason = obstacle(ours, published)
     if reason is not None:
         return row | {"reason": reason}
     rewards = cumulative(ours, published)
-    low, high = prediction_interval(rewards, draws=len(numbers))
+    worst, best = attainable(ours, published)
+    low, high = np.clip(prediction_interval(rewards, draws=len(numbers)), worst, best)
     row |= {"protocol": ours.protocol, "ours": float(rewards.mean()), "low": low, "high": high, "n": len(rewards)}
     if not math.isfinite(low):
         return row | {"result": OPEN, "reason": "one chain" if ours.table.repeat.nunique() > 1 else "one seed"}
     if len(numbers) > 1:
         row["rank_p"] = float(stats.mannwhitneyu(numbers, rewards).pvalue)
+    if np.mean(np.isclose(rewards, worst)) > 0.5:
+        return row | {"result": OPEN, "reason": TIED}
     row["result"] = AGREES if holds(low, high, row["published"]) else DIFFERS
     online = runs.get(("published", published.env, "online"))
     if online is not None and published.arm != "online":
@@ -154,8 +170,9 @@ def sentence_of(table: pd.DataFrame) -> str:
     count = table.result.value_counts()
     agree, differ, undecided, absent = (int(count.get(result, 0)) for result in (AGREES, DIFFERS, OPEN, ABSENT))
     score = f"{agree} of {agree + differ} computed cells agree, {absent} not computed"
-    one = "a single chain or seed, which has no interval"
-    return f"{score}; {undecided} more not decided ({one})." if undecided else f"{score}."
+    reasons = table.reason[table.result == OPEN].value_counts()
+    why = ", ".join(f"{count} for {reason}" for reason, count in reasons.items())
+    return f"{score}; {undecided} more not decided ({why})." if undecided else f"{score}."
 
 
 def online_sentence(table: pd.DataFrame) -> str:
@@ -209,11 +226,7 @@ def markdown(table: pd.DataFrame) -> str:
 def main() -> None:
     """Write the table and say the score."""
     args = tyro.cli(Args)
-    runs: Runs = {}
-    for run in map(read_run, args.runs):
-        first = runs.setdefault((run.protocol, run.env, run.path.stem), run)
-        if first is not run:
-            raise UsageError(f"{first.path} and {run.path} are the same run twice: give one.")
+    runs = read_runs(args.runs)
     published = [run for run in runs.values() if run.protocol == "published" and run.arm not in POLICIES]
     if not published:
         raise UsageError("None of the runs given is a published one: results/runs/published/<env>/<arm>.csv.")

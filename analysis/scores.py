@@ -22,7 +22,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,7 +30,8 @@ import tyro
 import envs
 from analysis.figure_lines import figures_of, runs_of
 from analysis.main_table import ARMS, interval, number, title_of
-from analysis.runs import POLICIES, PROTOCOLS, Run, common_iterations, read_run
+from analysis.runs import POLICIES, PROTOCOLS, Run, common_iterations, read_runs
+from analysis.scales import SCALES
 from analysis.statistics import (
     bootstrap_interval,
     interquartile_mean,
@@ -50,23 +50,6 @@ FEWEST = {"paper": 5, "released": 3}
 """Seeds (chains) below which a cell is named in the table's foot."""
 
 
-class Scale(NamedTuple):
-    """The returns per episode that are 0 and 1 on the normalised scale."""
-
-    random: float
-    expert: float
-    source: str
-
-
-AUTHORS = "the authors' later plotting code (normalised scores of the paper's later version)"
-SCALES = {
-    "cartpole": Scale(20, 200, f"{AUTHORS}; 200 is the limit of steps"),
-    "frozen-lake": Scale(0.03, 1, f"{AUTHORS}; no policy reaches 1: the best succeeds in 0.74 of cases in 100 steps"),
-    "cliff-walking": Scale(-2120, -13, f"{AUTHORS}; -13 is the shortest path's return"),
-    "mountain-car": Scale(-200, -110, f"{AUTHORS}; -110 is where the task counts as solved"),
-    "pendulum": Scale(-1180, -150, AUTHORS),
-    "represented-pong": Scale(-5, 21, f"{AUTHORS}; 21 is a whole game's, out of reach in evaluations of 200 steps"),
-}
 INTRODUCTION = """\
 # Scores, over iterations and over environment steps
 
@@ -160,7 +143,7 @@ def length(extent: float, over: str) -> float:
 def normalised(env: str, rewards: np.ndarray | float, extent: float, over: str) -> np.ndarray | float:
     """Return cumulative rewards on the scale from random play to the expert."""
     scale = SCALES[env]
-    return (rewards / length(extent, over) - scale.random) / (scale.expert - scale.random)
+    return (rewards / length(extent, over) - scale.random) / scale.width
 
 
 def measurable(run: Run, over: str) -> bool:
@@ -408,11 +391,7 @@ def markdown(table: pd.DataFrame, runs: Runs, arms: list[str]) -> str:
 def main() -> None:
     """Write the tables."""
     args = tyro.cli(Args)
-    runs: Runs = {}
-    for run in map(read_run, args.runs):
-        first = runs.setdefault((run.protocol, run.env, run.path.stem), run)
-        if first is not run:
-            raise UsageError(f"{first.path} and {run.path} are the same run twice: give one.")
+    runs = read_runs(args.runs)
     if not runs:
         raise UsageError("There are no runs to put into a table.")
     arms = list(dict.fromkeys(["online", args.loro, args.mix, *args.also]))

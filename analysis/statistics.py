@@ -6,7 +6,8 @@ so that the same runs give the same numbers. What is resampled must be independe
 that one network is handed through.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -37,14 +38,55 @@ def difference_interval(a: np.ndarray, b: np.ndarray, confidence: float = CONFID
     """Return the percentile bootstrap interval of mean(a) - mean(b) for independent samples; NaN below two seeds."""
     if min(len(a), len(b)) < 2:
         return np.nan, np.nan
-    low, high = _percentiles((a, b), lambda x, y, axis: np.mean(x, axis=axis) - np.mean(y, axis=axis), confidence)
+    low, high = _percentiles((a, b), _difference_of_means, confidence)
     return float(low), float(high)
+
+
+def difference_p_value(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the two-sided p-value of mean(a) = mean(b) that belongs to `difference_interval`; 1 below two seeds.
+
+    Twice the share of the same bootstrap's differences on the other side of 0: it is below 0.05 where the 95% interval
+    does not hold 0, and never below 2 / (RESAMPLES + 1).
+    """
+    if min(len(a), len(b)) < 2:
+        return 1.0
+    differences = _bootstrap((a, b), _difference_of_means, CONFIDENCE).bootstrap_distribution
+    beyond = min(np.sum(differences <= 0), np.sum(differences >= 0))
+    return float(min(1, 2 * (beyond + 1) / (len(differences) + 1)))
+
+
+def ratio_interval(a: np.ndarray, b: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Return the percentile bootstrap interval of mean(a) / mean(b) for independent samples; NaN below two seeds."""
+    if min(len(a), len(b)) < 2:
+        return np.nan, np.nan
+    with np.errstate(divide="ignore", invalid="ignore"):  # all of b may be 0
+        low, high = _percentiles((a, b), lambda x, y, axis: np.mean(x, axis=axis) / np.mean(y, axis=axis), confidence)
+    return float(low), float(high)
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """Return Holm's adjusted p-values: below 0.05 where the hypothesis falls with all of them tested at that level."""
+    p_values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p_values, kind="stable")
+    steps = p_values[order] * np.arange(len(p_values), 0, -1)
+    adjusted = np.empty_like(p_values)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return adjusted
+
+
+def _difference_of_means(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+    return np.mean(a, axis=axis) - np.mean(b, axis=axis)
 
 
 def _percentiles(
     samples: tuple[np.ndarray, ...], statistic: Callable[..., np.ndarray], confidence: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    interval = stats.bootstrap(
+    interval = _bootstrap(samples, statistic, confidence).confidence_interval
+    return interval.low, interval.high
+
+
+def _bootstrap(samples: tuple[np.ndarray, ...], statistic: Callable[..., np.ndarray], confidence: float) -> Any:
+    return stats.bootstrap(
         samples,
         statistic,
         axis=0,
@@ -53,8 +95,7 @@ def _percentiles(
         method="percentile",
         vectorized=True,
         rng=np.random.default_rng(0),
-    ).confidence_interval
-    return interval.low, interval.high
+    )
 
 
 def probability_of_improvement(a: np.ndarray, b: np.ndarray) -> float:

@@ -52,7 +52,7 @@ def test_one_new_chain_is_predicted_not_their_mean(tmp_path, monkeypatch):
 
 def test_the_mean_of_five_new_runs_is_predicted_for_other_arms(tmp_path, monkeypatch):
     generator = np.random.default_rng(0)
-    ours, published = generator.normal(100, 10, 8), generator.normal(130, 10, 5)
+    ours, published = generator.normal(-130, 10, 8), generator.normal(-100, 10, 5)
     runs = [
         write_run(tmp_path, "published", "pendulum", MIX, returns(published)),
         write_run(tmp_path, "released", "pendulum", MIX, returns(ours)),
@@ -67,14 +67,10 @@ def test_the_mean_of_five_new_runs_is_predicted_for_other_arms(tmp_path, monkeyp
 def test_a_perfect_reproduction_agrees_in_95_of_100_cells(tmp_path, monkeypatch):
     generator = np.random.default_rng(1)
     runs = []
-    for env in envs.ENVIRONMENTS:
-        for tau in range(2, 12):
-            name = f"loro_qwen-7b_tau{tau}_n10"
-            draws = generator.normal(50, 9, 4)
-            for protocol, sums in (("published", draws[:1]), ("released", draws[1:])):
-                curves = np.zeros((len(sums), 1, 30))
-                curves[:, 0, -1] = sums
-                runs.append(write_run(tmp_path, protocol, env, name, curves))
+    for steps in range(60):
+        draws = generator.normal(500, 9, 4)
+        for protocol, sums in (("published", draws[:1]), ("released", draws[1:])):
+            runs.append(write_run(tmp_path, protocol, "cartpole", f"loro_qwen-7b_tau2_n{steps}", returns(sums)))
     rows, _ = make(runs, tmp_path, monkeypatch)
     agree = sum(row.result == "agrees" for row in rows.values())
     assert len(rows) == 60 and 52 <= agree <= 60, agree  # 57 expected, three standard deviations are 5
@@ -88,17 +84,46 @@ def test_one_chain_decides_nothing(tmp_path, monkeypatch):
     rows, text = make(runs, tmp_path, monkeypatch)
     row = rows["cartpole", LORO]
     assert (row.result, row.reason) == ("not decided", "one chain") and np.isnan(row.low)
-    assert "0 of 0 computed cells agree, 0 not computed; 1 more not decided" in text
+    assert "0 of 0 computed cells agree, 0 not computed; 1 more not decided (1 for one chain)." in text
     assert "not decided (one chain)" in text
 
 
 def test_the_recorded_warm_up_is_not_compared(tmp_path, monkeypatch):
     runs = [
-        write_run(tmp_path, "published", "mountain-car", LORO, returns([-2000], repeats=5, warm_up=-200)),
-        write_run(tmp_path, "released", "mountain-car", LORO, returns([-1998] * 3, repeats=5, warm_up=-199)),
+        write_run(tmp_path, "published", "mountain-car", LORO, returns([-1900], repeats=5, warm_up=-200)),
+        write_run(tmp_path, "released", "mountain-car", LORO, returns([-1898] * 3, repeats=5, warm_up=-199)),
     ]
     row = make(runs, tmp_path, monkeypatch)[0]["mountain-car", LORO]
-    assert row.ours == row.low == row.high == -2000 and row.result == "agrees"
+    assert row.ours == row.low == row.high == -1900 and row.result == "agrees"
+
+
+@pytest.mark.parametrize(("at_the_worst", "result"), [(4, "not decided"), (3, "not decided"), (2, "does not agree")])
+def test_runs_mostly_tied_at_the_worst_sum_decide_nothing(tmp_path, monkeypatch, at_the_worst, result):
+    ours = [-2000] * at_the_worst + [-1995, -1994, -1993][: 5 - at_the_worst]
+    runs = [
+        write_run(tmp_path, "published", "mountain-car", "online", returns([-1900, -1910, -1920, -1890, -1930])),
+        write_run(tmp_path, "paper", "mountain-car", "online", returns(ours)),
+    ]
+    rows, text = make(runs, tmp_path, monkeypatch)
+    row = rows["mountain-car", "online"]
+    assert row.result == result and row.low >= -2000
+    assert ("1 more not decided (1 for most runs tied at the worst sum)" in text) == (result == "not decided")
+
+
+def test_an_interval_ends_where_no_sum_can_lie(tmp_path, monkeypatch):
+    runs = [
+        write_run(tmp_path, "published", "cliff-walking", LORO, returns([-600], repeats=5, warm_up=-200)),
+        write_run(tmp_path, "released", "cliff-walking", LORO, returns([-504, -700, -1500], repeats=5, warm_up=-200)),
+        write_run(tmp_path, "published", "frozen-lake", "online", returns([1, 2, 3, 2, 1])),
+        write_run(tmp_path, "paper", "frozen-lake", "online", returns([1, 1, 5, 1, 1])),
+        write_run(tmp_path, "published", "cliff-walking", "pretrain-random_tau2_n10", returns([-9e5, -9e5])),
+        write_run(tmp_path, "released", "cliff-walking", "pretrain-random_tau2_n10", returns([-9e5, -1e4])),
+    ]
+    rows, _ = make(runs, tmp_path, monkeypatch)
+    # two warm-up episodes as published, and eight along the shortest path
+    assert rows["cliff-walking", LORO].high == 2 * -200 + 8 * -13
+    assert rows["frozen-lake", "online"].low == 0 < rows["frozen-lake", "online"].high
+    assert rows["cliff-walking", "pretrain-random_tau2_n10"].low < -200_000  # its random episodes have no limit
 
 
 @pytest.mark.parametrize(
@@ -114,7 +139,8 @@ def test_the_recorded_warm_up_is_not_compared(tmp_path, monkeypatch):
     ],
 )
 def test_a_paper_run_stands_only_where_the_protocol_changes_nothing(tmp_path, monkeypatch, env, arm, result):
-    sums = [98, 99, 100, 101, 102]
+    level = {"cartpole": 100, "frozen-lake": 5, "pendulum": -100, "represented-pong": -50}[env]
+    sums = [0.98 * level, 0.99 * level, level, 1.01 * level, 1.02 * level]
     runs = [write_run(tmp_path, protocol, env, arm, returns(sums)) for protocol in ("published", "paper")]
     rows, text = make(runs, tmp_path, monkeypatch)
     assert rows[env, arm].result == result

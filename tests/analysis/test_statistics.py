@@ -1,5 +1,7 @@
 """Intervals against closed forms, simulation and plain loops."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -7,12 +9,15 @@ from scipy import stats
 from analysis.statistics import (
     bootstrap_interval,
     difference_interval,
+    difference_p_value,
+    holm,
     interquartile_mean,
     mean_improvement,
     mean_of_means,
     pooled_interquartile_mean,
     prediction_interval,
     probability_of_improvement,
+    ratio_interval,
     stratified_interval,
 )
 
@@ -136,3 +141,39 @@ def test_prediction_interval_holds_new_means_as_often_as_it_says(n, draws):
         held += low < generator.normal(3, 2, draws).mean() < high
     assert held / 2000 == pytest.approx(0.95, abs=0.02)
     assert np.isnan(prediction_interval(np.array([1.0]))).all()
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.1, 0.2, 0.3])
+def test_the_p_value_of_a_large_sample_is_welch_s_and_agrees_with_the_interval(shift):
+    generator = np.random.default_rng(3)
+    a, b = generator.normal(shift, 1, 300), generator.normal(0, 1.5, 250)
+    p = difference_p_value(a, b)
+    assert p == pytest.approx(stats.ttest_ind(a, b, equal_var=False).pvalue, abs=0.03)
+    low, high = difference_interval(a, b)
+    assert (p < 0.05) == (low > 0 or high < 0)
+
+
+def test_p_values_of_single_and_of_equal_seeds_show_nothing():
+    assert difference_p_value(np.array([1.0]), np.array([2.0, 3.0])) == 1
+    assert difference_p_value(np.full(5, -200.0), np.full(5, -200.0)) == 1
+    assert difference_p_value(np.arange(5.0), np.arange(5.0) + 100) == pytest.approx(2 / 2001)
+
+
+def test_holm_is_the_closed_test_of_bonferroni():
+    generator = np.random.default_rng(4)
+    for _ in range(20):
+        p = generator.uniform(0, 0.3, 5) ** 2
+        subsets = [s for size in range(1, 6) for s in combinations(range(5), size)]
+        closed = [max(min(1, len(s) * min(p[j] for j in s)) for s in subsets if i in s) for i in range(5)]
+        np.testing.assert_allclose(holm(p), closed)
+    np.testing.assert_allclose(holm([0.04, 0.01, 1]), [0.08, 0.03, 1])
+
+
+def test_the_interval_of_a_ratio_is_the_delta_method_s():
+    generator = np.random.default_rng(5)
+    a, b = generator.normal(40, 4, 200), generator.normal(10, 1, 300)
+    low, high = ratio_interval(a, b)
+    ratio = a.mean() / b.mean()
+    error = ratio * np.sqrt(a.var() / 200 / a.mean() ** 2 + b.var() / 300 / b.mean() ** 2)
+    assert [low, high] == pytest.approx([ratio - 1.96 * error, ratio + 1.96 * error], abs=0.3 * error)
+    assert np.isnan(ratio_interval(a[:1], b)).all()
