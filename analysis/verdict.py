@@ -3,13 +3,14 @@
     python -m analysis.verdict --claims config/claims.yaml --runs results/runs/*/*/*.csv --output results/claims.md \\
         --figure paper_figs/verdict.pdf
 
-The rule is in config/claims.yaml; what is judged is the protocol `paper`. The figure is a forest plot: for each claim
-that compares two arms, the mean over its environments of the difference of their normalised scores, with stratified
-bootstrap intervals (seeds are resampled within environments). A claim whose runs are not all there is drawn over the
-environments that have them, and says over how many.
+The rule is in config/claims.yaml; what is judged is the cumulative reward under the protocol `paper`. Beside it stand
+the same difference at equal environment steps, after the warm-up and at the end of training, which decide nothing. The
+figure is a forest plot: for each claim that compares two arms by a difference, its mean over environments, normalised,
+with stratified bootstrap intervals (seeds are resampled within environments). A claim whose runs are not all there is
+drawn over the environments that have them, and says over how many.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,20 @@ import tyro
 import yaml
 
 import envs
+from analysis.fidelity import UNCHANGED_ARMS, UNCHANGED_ENVIRONMENTS, released_run
 from analysis.main_table import interval, number
 from analysis.plotting import BLACK, BLUE, GREY, ORANGE, STYLE, save_figure
-from analysis.runs import POLICIES, Run, read_run
-from analysis.statistics import RESAMPLES, bootstrap_interval, difference_interval
+from analysis.runs import POLICIES, Run, common_iterations, read_runs
+from analysis.scales import SCALES
+from analysis.scores import common_extent, cumulative
+from analysis.statistics import (
+    RESAMPLES,
+    bootstrap_interval,
+    difference_interval,
+    difference_p_value,
+    holm,
+    ratio_interval,
+)
 from envs.errors import UsageError, run_command_line
 from envs.files import write_text
 
@@ -31,10 +42,20 @@ PROTOCOLS = {
     "released": ("released protocol", ORANGE),
     "paper": ("paper protocol", BLUE),
 }
-KINDS = {"greater", "alike", "factor", "optimal"}
+KINDS = {"greater": ("higher", "lower"), "alike": ("alike", "unlike"), "factor": (), "optimal": ()}
+"""What a claim says of its two arms, and what confirms or refutes that in one environment."""
+SUM, STEPS, AFTER, END = (
+    "sum",
+    "at equal environment steps",
+    "per evaluation after the warm-up",
+    "over the last 20 evaluations",
+)
 LAST = 20
-"""Evaluations whose mean is where an arm ends."""
+"""Evaluations whose mean is where an arm ends (END)."""
+SIGNIFICANT = 0.05
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
+FARTHEST = 1.0
+"""A difference as large as from random play to the expert; published ones beyond it stand at the figure's edge."""
 
 
 @dataclass
@@ -42,7 +63,7 @@ class Args:
     """Judge the claims."""
 
     claims: Path
-    """the claims, the rule and the constants of normalisation"""
+    """the claims, the rule, and what is known of environments and LLMs"""
     runs: tuple[Path, ...]
     """run files of all protocols: .../<protocol>/<env>/<arm>.csv"""
     output: Path
@@ -51,42 +72,122 @@ class Args:
     """the PDF of the forest plot; the PNG goes beside it"""
 
 
-@dataclass(frozen=True)
-class Pair:
-    """What two arms earn in one environment: cumulative rewards of independent seeds, or the published numbers."""
-
-    env: str
-    ours: np.ndarray
-    theirs: np.ndarray
-    iterations: int
-    scale: float
-    """cumulative reward from random play to the expert's"""
-
-    @property
-    def difference(self) -> tuple[float, float, float]:
-        """Return the difference of the means and its interval, NaN where one side has a single seed."""
-        low, high = difference_interval(self.ours, self.theirs)
-        return float(self.ours.mean() - self.theirs.mean()), low, high
-
-
 Runs = dict[tuple[str, str, str], Run]
 """By protocol, environment and name."""
+Estimate = tuple[float, float, float]
+"""A number and its 95% interval, NaN where one side has a single seed."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two arms in one environment."""
+
+    env: str
+    ours: Run
+    theirs: Run
+    left_out: str | None = None
+    """why this environment counts neither in the mean nor for the verdict"""
+
+    @property
+    def runs(self) -> tuple[Run, Run]:
+        """Return both runs."""
+        return self.ours, self.theirs
+
+    @property
+    def scale(self) -> float:
+        """Return the cumulative reward from random play to the expert's; raise UsageError where lengths differ."""
+        return SCALES[self.env].width * common_iterations(list(self.runs), self.env)
+
+    @property
+    def seeds(self) -> tuple[int, int]:
+        """Return how many independent seeds, chains or, of a policy, episodes each side has."""
+        ours, theirs = (run.table.seed.nunique() if run.arm not in POLICIES else len(run.table) for run in self.runs)
+        return ours, theirs
+
+    def rewards(self, measure: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return what each seed of both arms earns: a cumulative reward (SUM, STEPS) or a mean return (AFTER, END)."""
+        runs = list(self.runs)
+        if measure in (SUM, STEPS):
+            over = "iterations" if measure == SUM else "steps"
+            extent = common_extent(runs, over)
+            ours, theirs = (cumulative(run, extent, over) for run in runs)
+            return ours, theirs
+        first = max(run.tau or 0 for run in runs) if measure == AFTER else common_iterations(runs, self.env) - LAST
+        ours, theirs = (
+            run.table.eval_return.to_numpy() if run.arm in POLICIES else run.curves()[:, max(first, 0) :].mean(axis=1)
+            for run in runs
+        )
+        return ours, theirs
+
+    def difference(self, measure: str = SUM) -> Estimate:
+        """Return the difference of the means."""
+        ours, theirs = self.rewards(measure)
+        return float(ours.mean() - theirs.mean()), *difference_interval(ours, theirs)
+
+    def ratio(self, measure: str = SUM) -> Estimate:
+        """Return how many times as good our arm is; NaN where returns have no common sign.
+
+        A ratio of costs is turned over: -10,000 is four times as good as -40,000.
+        """
+        above, below = self.rewards(measure)
+        if below.mean() < 0:
+            above, below = below, above
+        if above.mean() * below.mean() <= 0:
+            return np.nan, np.nan, np.nan
+        return float(above.mean() / below.mean()), *ratio_interval(above, below)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim, its verdict and what stands behind it."""
+
+    claim: dict[str, Any]
+    verdict: str
+    evidence: str
+    pairs: dict[str, dict[str, Pair | None]] = field(default_factory=dict)
+    """by protocol and environment; empty where a claim compares nothing"""
+    states: dict[str, str] = field(default_factory=dict)
+    """by environment, under `paper`"""
+    p_values: dict[str, float] = field(default_factory=dict)
+    """adjusted, by environment; of the kind `greater`"""
+    remarks: tuple[str, ...] = ()
+    """what the tables do not say by themselves"""
+
+    def counted(self, protocol: str) -> list[Pair]:
+        """Return the pairs that count in the mean over environments."""
+        return [pair for pair in self.pairs.get(protocol, {}).values() if pair is not None and not pair.left_out]
+
+
+# --- Claims and runs -------------------------------------------------------------------------------------------------
 
 
 def read_claims(path: Path) -> dict[str, Any]:
     """Read the claims; raise UsageError where something is missing or unknown."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        claims, _ = content["claims"], content["rule"]["fewest_seeds"] + content["rule"]["margin"]
-        wrong = [claim["claim"] for claim in claims if claim["kind"] not in KINDS or "arm" not in claim]
-        missing = set(envs.ENVIRONMENTS) - set(content["normalisation"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        _ = content["rule"]["fewest_seeds"] + content["rule"]["margin"]
+        content = {"optima": {}, "cut_off": {}, "notes": {}, **content}
+        wrong = [claim["claim"] for claim in content["claims"] if not sound(claim)]
+        named = {env for part in ("optima", "cut_off", "notes") for env in content[part]}
+        named |= {env for claim in content["claims"] for env in [*environments_of(claim), *claim.get("left_out", {})]}
+        reasons = [reason for claim in content["claims"] for reason in claim.get("left_out", {}).values()]
+        protocols = {protocol for reason in reasons if reason["why"] for protocol in reason.get("protocols", [])}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"The claims {path} cannot be read ({error!r}); see config/claims.yaml.") from error
-    if wrong or missing:
+    unknown = (named - set(envs.ENVIRONMENTS)) | (protocols - set(PROTOCOLS))
+    if wrong or unknown:
         raise UsageError(
-            f"The claims {path}: unknown kind or no arm in {wrong}, or no constants for {sorted(missing)}."
+            f"The claims {path}: unknown kind, no arm, nothing to compare with, or no factor in {wrong}; "
+            f"unknown environments or protocols: {sorted(unknown)}."
         )
     return content
+
+
+def sound(claim: dict[str, Any]) -> bool:
+    """Return whether a claim says all that its kind needs."""
+    needed = {"arm"} | ({"against"} if claim["kind"] != "optimal" else set())
+    needed |= {"factor"} if claim["kind"] == "factor" else set()
+    return claim["kind"] in KINDS and needed <= set(claim)
 
 
 def environments_of(claim: dict[str, Any]) -> list[str]:
@@ -94,44 +195,57 @@ def environments_of(claim: dict[str, Any]) -> list[str]:
     return claim.get("environments", list(envs.ENVIRONMENTS))
 
 
-def pair_of(runs: Runs, protocol: str, env: str, claim: dict[str, Any], constants: dict[str, Any]) -> Pair | None:
+def pair_of(runs: Runs, protocol: str, env: str, claim: dict[str, Any]) -> Pair | None:
     """Return both arms of a claim in one environment, or None where a run is missing.
 
-    What LORO is compared with is taken from `paper` where there is no run of the protocol: `released` is run for LORO
-    alone, and the published means of policies that do not learn are those of the same episodes.
+    A `paper` run stands for a `released` one by the rule of the fidelity score alone. An LLM's own episodes are the
+    same under every protocol, and no protocol has others.
     """
-    sides = [runs.get((protocol, env, name)) for name in (claim["arm"], claim["against"])]
-    if protocol == "released" and sides[1] is None:
-        sides[1] = runs.get(("paper", env, claim["against"]))
-    if protocol == "published" and claim["against"].startswith(POLICIES):
-        sides[1] = runs.get(("paper", env, claim["against"]))
-    if None in sides:
+
+    def run_of(name: str) -> Run | None:
+        if name.startswith(POLICIES):
+            return runs.get(("paper", env, name))
+        return released_run(runs, env, name) if protocol == "released" else runs.get((protocol, env, name))
+
+    ours, theirs = run_of(claim["arm"]), run_of(claim["against"])
+    if ours is None or theirs is None:
         return None
-    lengths = [run.iterations for run in sides if run.arm not in POLICIES]
-    iterations = min(lengths)
-    ours, theirs = (cumulative(run, iterations) for run in sides)
-    scale = (constants[env]["expert"] - constants[env]["random"]) * iterations
-    return Pair(env, ours, theirs, iterations, scale)
+    left_out = claim.get("left_out", {}).get(env, {})
+    concerned = protocol in left_out.get("protocols", PROTOCOLS)
+    return Pair(env, ours, theirs, left_out.get("why") if concerned else None)
 
 
-def cumulative(run: Run, iterations: int) -> np.ndarray:
-    """Return the cumulative reward of each seed; of a policy, what each of its episodes would earn every iteration."""
-    if run.arm in POLICIES:
-        return run.table.eval_return.to_numpy() * iterations
-    return run.curves()[:, :iterations].sum(axis=1)
+def counts(pair: Pair | None, rule: dict[str, Any]) -> bool:
+    """Return whether an environment has what it takes to decide something."""
+    return pair is not None and not pair.left_out and min(pair.seeds) >= rule["fewest_seeds"]
 
 
-def state_of(pair: Pair | None, kind: str, rule: dict[str, Any]) -> str:
-    """Return what the rule says of one environment: higher, lower, alike, unlike or open."""
-    if pair is None or min(len(pair.ours), len(pair.theirs)) < rule["fewest_seeds"]:
-        return "open"
-    _, low, high = pair.difference
+# --- The rule --------------------------------------------------------------------------------------------------------
+
+
+def adjusted_p_values(pairs: dict[str, Pair | None], rule: dict[str, Any]) -> dict[str, float]:
+    """Return the p-value of each environment's difference, adjusted for all of them; 1 where nothing can be said."""
+    p_values = [difference_p_value(*pair.rewards(SUM)) if counts(pair, rule) else 1.0 for pair in pairs.values()]
+    return dict(zip(pairs, map(float, holm(p_values)), strict=True))
+
+
+def state_by_interval(kind: str, estimate: Estimate, margin: float) -> str:
+    """Return what an interval alone says: higher, lower, alike, unlike or open."""
+    _, low, high = estimate
     if kind == "greater":
         return "higher" if low > 0 else "lower" if high < 0 else "open"
-    margin = rule["margin"] * pair.scale
     if -margin <= low and high <= margin:
         return "alike"
     return "unlike" if low > margin or high < -margin else "open"
+
+
+def state_of(pair: Pair | None, kind: str, rule: dict[str, Any], p_value: float) -> str:
+    """Return what the rule says of one environment: higher, lower, alike, unlike or open."""
+    if not counts(pair, rule):
+        return "open"
+    if kind == "greater":
+        return "open" if p_value >= SIGNIFICANT else "higher" if pair.difference()[0] > 0 else "lower"
+    return state_by_interval(kind, pair.difference(), rule["margin"] * pair.scale)
 
 
 def majority(states: list[str], good: str, bad: str, one_refutes: bool) -> str:
@@ -145,127 +259,252 @@ def majority(states: list[str], good: str, bad: str, one_refutes: bool) -> str:
     return FAILS if not one_refutes and bad_count > len(states) / 2 else OPEN
 
 
-def ratio_interval(pair: Pair) -> tuple[float, float, float]:
-    """Return how many times as good the arm is, and its bootstrap interval.
+def judge_states(claim: dict[str, Any], pairs: dict[str, dict[str, Pair | None]], content: dict[str, Any]) -> Judged:
+    """Judge a claim that arms are different or alike, environment by environment."""
+    rule, kind, here = content["rule"], claim["kind"], pairs["paper"]
+    p_values = adjusted_p_values(here, rule) if kind == "greater" else {}
+    states = {env: state_of(pair, kind, rule, p_values.get(env, 1.0)) for env, pair in here.items()}
+    good, bad = KINDS[kind]
+    verdict = majority(list(states.values()), good, bad, one_refutes=kind == "greater")
+    words, remarks = {state: [] for state in (good, bad, "open")}, []
+    for env, state in states.items():
+        title = envs.get(env).title
+        if state != "open" and by_warm_up_alone(here[env], kind, state, rule):
+            words[state].append(f"{title} (by the warm-up alone)")
+            remarks.append(f"{title}: {state} by the sum, not after the warm-up{short_episodes(here[env], content)}.")
+        else:
+            words[state].append(title)
+        remarks += other_measures(here[env], kind, state, rule)
+    evidence = "; ".join(f"{state}: {', '.join(names)}" for state, names in words.items() if names)
+    return Judged(claim, verdict, evidence, pairs, states, p_values, tuple(remarks))
 
-    A ratio of costs is turned over: -10,000 is four times as good as -40,000.
-    """
-    random = np.random.default_rng(0)
-    ours, theirs = (
-        values[random.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
-        for values in (pair.ours, pair.theirs)
-    )
-    costs = pair.theirs.mean() < 0
-    ratios = theirs / ours if costs else ours / theirs
-    mean = pair.theirs.mean() / pair.ours.mean() if costs else pair.ours.mean() / pair.theirs.mean()
-    low, high = np.percentile(ratios, [2.5, 97.5])
-    return float(mean), float(low), float(high)
+
+def by_warm_up_alone(pair: Pair, kind: str, state: str, rule: dict[str, Any]) -> bool:
+    """Return whether arms that begin differently are told apart by their first tau iterations, and by nothing after."""
+    if len({(run.llm, run.tau) for run in pair.runs}) == 1:
+        return False
+    return state_by_interval(kind, pair.difference(AFTER), rule["margin"] * SCALES[pair.env].width) != state
 
 
-def judge_factor(pairs: dict[str, Pair | None], factor: float, rule: dict[str, Any]) -> tuple[str, str]:
+def short_episodes(pair: Pair, content: dict[str, Any]) -> str:
+    """Say after how many steps the LLM's episodes in a warm-up were cut off; nothing where they were whole."""
+    known = content["cut_off"].get(pair.env, {})
+    steps = {run.llm: known[run.llm] for run in pair.runs if run.tau and run.llm in known}
+    horizon = envs.get(pair.env).horizon
+    told = [f"{llm}'s episodes were cut off after {count} steps" for llm, count in steps.items()]
+    return f"; {' and '.join(told)}, evaluations after {horizon}" if told else ""
+
+
+def other_measures(pair: Pair | None, kind: str, state: str, rule: dict[str, Any]) -> list[str]:
+    """Say where the sum leaves open what another measure shows, or shows the opposite; uncorrected."""
+    if kind != "greater" or not counts(pair, rule):
+        return []
+    shown: dict[str, list[str]] = {}
+    for measure in (STEPS, AFTER, END):
+        shown.setdefault(state_by_interval(kind, pair.difference(measure), 0), []).append(measure)
+    told = [f"{other} {', '.join(names)}" for other, names in shown.items() if other not in ("open", state)]
+    title = envs.get(pair.env).title
+    return [f"{title}: {state} by the sum; {'; '.join(told)} (single intervals, not corrected)."] if told else []
+
+
+def judge_factor(claim: dict[str, Any], pairs: dict[str, dict[str, Pair | None]], content: dict[str, Any]) -> Judged:
     """Judge "up to `factor` times": the verdict and the best environment in words."""
-    enough = {e: p for e, p in pairs.items() if p and min(len(p.ours), len(p.theirs)) >= rule["fewest_seeds"]}
-    found = {env: ratio_interval(pair) for env, pair in enough.items()}
-    if any(high >= factor for _, _, high in found.values()):
+    factor, here = claim["factor"], pairs["paper"]
+    enough = {env: pair for env, pair in here.items() if counts(pair, content["rule"])}
+    found = {env: pair.ratio() for env, pair in enough.items()}
+    if any(low >= factor for _, low, _ in found.values()):
         verdict = HOLDS
     else:
-        verdict = FAILS if len(found) == len(pairs) else OPEN
-    if not found:
-        return verdict, ""
-    best = max(found, key=lambda env: found[env][0])
-    mean, low, high = found[best]
-    return verdict, f"at most {mean:.2f} [{low:.2f}, {high:.2f}] times ({envs.get(best).title})"
+        below = [high < factor for _, _, high in found.values()]
+        verdict = FAILS if all(below) and len(found) == len(here) else OPEN
+    best = largest_ratio(list(enough.values()))
+    if best is None:
+        return Judged(claim, verdict, "", pairs)
+    env, estimate = best
+    evidence = f"at most {times(estimate)} times ({envs.get(env).title}); "
+    evidence += f"after the warm-up {times(here[env].ratio(AFTER))} times there"
+    short = {envs.get(env).title: short_episodes(pair, content) for env, pair in enough.items()}
+    remarks = [f"{title}: the warm-up flatters the sum{told}." for title, told in short.items() if told]
+    return Judged(claim, verdict, evidence, pairs, remarks=tuple(remarks))
 
 
-def judge_optimum(
-    runs: Runs, claim: dict[str, Any], constants: dict[str, Any], rule: dict[str, Any]
-) -> tuple[str, str]:
+def largest_ratio(pairs: list[Pair]) -> tuple[str, Estimate] | None:
+    """Return where our arm is the most times as good, and how many; None where no ratio can be formed."""
+    found = {pair.env: pair.ratio() for pair in pairs}
+    found = {env: estimate for env, estimate in found.items() if np.isfinite(estimate[0])}
+    return max(found.items(), key=lambda item: item[1][0], default=None)
+
+
+def judge_optimum(claim: dict[str, Any], runs: Runs, content: dict[str, Any]) -> Judged:
     """Judge "converges to the optimum": the verdict and how far each environment came."""
-    states, words = [], []
-    for env in environments_of(claim):
-        run = runs.get(("paper", env, claim["arm"]))
+    rule, optima = content["rule"], content["optima"]
+    words: dict[str, list[str]] = {"reached": [], "short": [], "open": []}
+    for env in [env for env in environments_of(claim) if env in optima]:
+        run, title = runs.get(("paper", env, claim["arm"])), envs.get(env).title
         if run is None or len(run.curves()) < rule["fewest_seeds"]:
-            states.append("open")
+            words["open"].append(title)
             continue
-        random, expert = constants[env]["random"], constants[env]["expert"]
-        ends = (run.curves()[:, -LAST:].mean(axis=1) - random) / (expert - random)
+        random, optimum = SCALES[env].random, optima[env]
+        ends = (run.curves()[:, -LAST:].mean(axis=1) - random) / (optimum - random)
         low, high = bootstrap_interval(ends)
         reached = 1 - rule["margin"]
-        states.append("reached" if low >= reached else "short" if high < reached else "open")
-        words.append(f"{envs.get(env).title} {ends.mean():.2f}")
-    if states.count("reached") > len(states) / 2:
-        return HOLDS, "ends at " + ", ".join(words)
-    verdict = FAILS if states.count("short") >= len(states) / 2 else OPEN
-    return verdict, "ends at " + ", ".join(words)
-
-
-def pooled(pairs: list[Pair]) -> tuple[float, float, float]:
-    """Return the mean normalised difference over environments and its stratified bootstrap interval."""
-    random = np.random.default_rng(0)
-    mean = float(np.mean([pair.difference[0] / pair.scale for pair in pairs]))
-    if any(min(len(pair.ours), len(pair.theirs)) < 2 for pair in pairs):
-        return mean, np.nan, np.nan
-    resampled = np.zeros(RESAMPLES)
-    for pair in pairs:
-        ours, theirs = (
-            values[random.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
-            for values in (pair.ours, pair.theirs)
-        )
-        resampled += (ours - theirs) / pair.scale / len(pairs)
-    low, high = np.percentile(resampled, [2.5, 97.5])
-    return mean, float(low), float(high)
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A claim, its verdict and what stands behind it."""
-
-    claim: dict[str, Any]
-    verdict: str
-    evidence: str
-    pairs: dict[str, dict[str, Pair | None]]
-    """by protocol and environment; empty where a claim compares nothing"""
+        state = "reached" if low >= reached else "short" if high < reached else "open"
+        words[state].append(f"{title} {ends.mean() + 0.0:.2f}")
+    total = sum(map(len, words.values()))
+    evidence = "; ".join(f"{state}: {', '.join(names)}" for state, names in words.items() if names)
+    unknown = [envs.get(env).title for env in environments_of(claim) if env not in optima]
+    evidence += f"; left out, no optimum known: {', '.join(unknown)}" if unknown else ""
+    if len(words["reached"]) > total / 2:
+        return Judged(claim, HOLDS, evidence)
+    return Judged(claim, FAILS if total and len(words["short"]) >= total / 2 else OPEN, evidence)
 
 
 def judge(claim: dict[str, Any], runs: Runs, content: dict[str, Any]) -> Judged:
     """Judge one claim by the rule."""
-    constants, rule, kind = content["normalisation"], content["rule"], claim["kind"]
-    if kind == "optimal":
-        return Judged(claim, *judge_optimum(runs, claim, constants, rule), {})
+    if claim["kind"] == "optimal":
+        return judge_optimum(claim, runs, content)
     pairs = {
-        protocol: {env: pair_of(runs, protocol, env, claim, constants) for env in environments_of(claim)}
-        for protocol in PROTOCOLS
+        protocol: {env: pair_of(runs, protocol, env, claim) for env in environments_of(claim)} for protocol in PROTOCOLS
     }
-    if kind == "factor":
-        return Judged(claim, *judge_factor(pairs["paper"], claim["factor"], rule), pairs)
-    states = {env: state_of(pair, kind, rule) for env, pair in pairs["paper"].items()}
-    good, bad = ("higher", "lower") if kind == "greater" else ("alike", "unlike")
-    verdict = majority(list(states.values()), good, bad, one_refutes=kind == "greater")
-    told = {state: [envs.get(env).title for env in states if states[env] == state] for state in (good, bad, "open")}
-    evidence = "; ".join(f"{state}: {', '.join(names)}" for state, names in told.items() if names)
-    return Judged(claim, verdict, evidence, pairs)
+    return (judge_factor if claim["kind"] == "factor" else judge_states)(claim, pairs, content)
+
+
+def pooled(pairs: list[Pair]) -> Estimate:
+    """Return the mean normalised difference over environments and its stratified bootstrap interval."""
+    random = np.random.default_rng(0)
+    rewards = {pair.env: pair.rewards(SUM) for pair in pairs}
+    scales = {pair.env: pair.scale for pair in pairs}
+    mean = float(np.mean([(ours.mean() - theirs.mean()) / scales[env] for env, (ours, theirs) in rewards.items()]))
+    if any(min(map(len, sides)) < 2 for sides in rewards.values()):
+        return mean, np.nan, np.nan
+    resampled = np.zeros(RESAMPLES)
+    for env, sides in rewards.items():
+        ours, theirs = (
+            values[random.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1) for values in sides
+        )
+        resampled += (ours - theirs) / scales[env] / len(pairs)
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return mean, float(low), float(high)
+
+
+# --- For reading -----------------------------------------------------------------------------------------------------
+
+
+def times(estimate: Estimate) -> str:
+    """Format a ratio with its interval."""
+    mean, low, high = estimate
+    if not np.isfinite(mean):
+        return ""
+    return f"{mean:.2f}" + (f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) else "")
+
+
+def fine(estimate: Estimate) -> str:
+    """Format a difference of returns per evaluation, which may be small, with its interval."""
+
+    def short(value: float) -> str:
+        return number(value) if abs(value) >= 10 else f"{value + 0.0:.2g}".replace("-", "−")
+
+    mean, low, high = estimate
+    return short(mean) + (f" [{short(low)}, {short(high)}]" if np.isfinite(low) else "")
 
 
 def summary(judged: Judged, protocol: str) -> str:
-    """Return a cell: the mean normalised difference under a protocol and over how many environments."""
-    pairs = [pair for pair in judged.pairs.get(protocol, {}).values() if pair is not None]
+    """Return a cell: mean normalised difference or largest ratio, of how many environments, and single chains."""
+    pairs = judged.counted(protocol)
     if not pairs:
         return ""
+    single = [envs.get(pair.env).title for pair in pairs if min(pair.seeds) < 2 and protocol != "published"]
+    extent = f"({len(pairs)}{'; one chain in ' + ', '.join(single) if single else ''})"
+    if judged.claim["kind"] == "factor":
+        best = largest_ratio(pairs)
+        return f"{times(best[1])} times in {envs.get(best[0]).title} {extent}" if best else ""
     mean, low, high = pooled(pairs)
     bounds = f" [{low:+.3f}, {high:+.3f}]" if np.isfinite(low) else ""
-    return f"{mean:+.3f}{bounds} ({len(pairs)})".replace("-", "−")
+    return f"{mean:+.3f}{bounds}".replace("-", "−") + f" {extent}"
+
+
+def introduction(judged: list[Judged], content: dict[str, Any]) -> str:
+    """Return what the reader of the first table must know."""
+    decided = [one for one in judged if one.verdict != OPEN]
+    known = sum(bool(one.claim.get("known")) for one in decided)
+    arms = ", ".join(f"`{arm}`" for arm in UNCHANGED_ARMS)
+    where = ", ".join(envs.get(env).title for env in UNCHANGED_ENVIRONMENTS)
+    return f"""\
+The rule is in `config/claims.yaml`, with what was changed in it after runs had been read: 95% bootstrap intervals over
+at least {content["rule"]["fewest_seeds"]} independent seeds, protocol `paper`. Where an arm is said to be better than
+another, p-values are corrected for the claim's environments (Holm). Decided are {len(decided)} of the {len(judged)}
+claims, {known} of them by runs that had been read when the rule was first written.
+
+Numbers in the table: mean over environments of the difference of normalised scores (0 random play, 1 an expert), [its
+stratified bootstrap interval], (over how many environments); of the claim of a factor, the largest ratio. Published
+LORO is one chain of five repeats, and has no interval. Under the released protocol LORO alone was run. It is compared
+with our `paper` run where the protocol changes nothing that this arm learns from or is measured by ({arms}
+in {where}), and with the LLM's own episodes; elsewhere there is no number.
+A mean with a single chain in it has no interval. Where two arms are not measured alike, the environment is left out and
+named below."""
+
+
+def environment_row(judged: Judged, env: str) -> str:
+    """Return the line of one environment in a claim's own table."""
+    pair, factor = judged.pairs["paper"][env], judged.claim["kind"] == "factor"
+    others = [other_cell(judged.pairs[protocol][env], protocol, factor) for protocol in ("published", "released")]
+    title = envs.get(env).title
+    if pair is None:
+        blank = 2 if factor else 5
+        return f"| {title} | not computed yet |{' |' * blank} {' | '.join(others)} |"
+    seeds = f"{pair.seeds[0]} against {pair.seeds[1]}"
+    if factor:
+        cells = [times(pair.ratio()), times(pair.ratio(AFTER)), seeds]
+    else:
+        mean, low, high = pair.difference()
+        steps = pair.difference(STEPS)
+        state = judged.states[env]
+        if env in judged.p_values and not pair.left_out:
+            state += f" (p = {judged.p_values[env]:.3f})"
+        cells = [number(mean) + interval(low, high), state, number(steps[0]) + interval(*steps[1:])]
+        cells += [fine(pair.difference(AFTER)), fine(pair.difference(END)), seeds]
+    mark = "†" if pair.left_out else ""
+    return f"| {title}{mark} | {' | '.join([*cells, *others])} |"
+
+
+def other_cell(pair: Pair | None, protocol: str, factor: bool) -> str:
+    """Return the published or released number of one environment, with what it stands on."""
+    if pair is None:
+        return ""
+    mean, low, high = pair.difference()
+    text = times(pair.ratio()) if factor else number(mean) + (interval(low, high) if protocol == "released" else "")
+    notes = ["one chain"] if protocol == "released" and min(pair.seeds) < 2 else []
+    notes += [
+        f"`{run.arm}` of `{run.protocol}`" for run in pair.runs if run.arm not in POLICIES and run.protocol != protocol
+    ]
+    return text + ("†" if pair.left_out else "") + (f" ({', '.join(notes)})" if notes else "")
+
+
+def environment_lines(judged: Judged) -> list[str]:
+    """Return a claim's own section: both arms environment by environment, and remarks."""
+    claim = judged.claim
+    known = " Its runs had been read when the rule was written." if claim.get("known") else ""
+    lines = [f"### {claim['claim']}", "", f"`{claim['arm']}` against `{claim['against']}`.{known}", ""]
+    head = ["difference [95% interval]", "judged", STEPS, AFTER, END, "seeds"]
+    if claim["kind"] == "factor":
+        head = ["times [95% interval]", "times, after the warm-up", "seeds"]
+    head = ["environment", *head, "published", "released"]
+    lines += [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    lines += [environment_row(judged, env) for env in judged.pairs["paper"]]
+    remarks = list(judged.remarks)
+    for env, reason in claim.get("left_out", {}).items():
+        where = f", {', '.join(reason['protocols'])}" if "protocols" in reason else ""
+        verdict = " and the verdict" if "paper" in reason.get("protocols", PROTOCOLS) else ""
+        remarks.append(f"† {envs.get(env).title}{where}: left out of the mean{verdict}, for {reason['why']}.")
+    return [*lines, "", *(f"- {remark}" for remark in remarks), *([""] if remarks else [])]
 
 
 def markdown(judged: list[Judged], content: dict[str, Any]) -> str:
     """Return the page: the table of verdicts, then each claim environment by environment."""
-    rule = content["rule"]
     lines = [
         "# The paper's claims, judged",
         "",
-        f"The rule is in `config/claims.yaml`: 95% bootstrap intervals over at least {rule['fewest_seeds']} "
-        "independent seeds, protocol `paper`. Numbers in the table: mean over environments of the difference of "
-        "normalised scores (0 random play, 1 an expert), [its stratified bootstrap interval], (over how many "
-        "environments). Published LORO is one chain of five repeats, and has no interval.",
+        introduction(judged, content),
         "",
         "| claim | published | released protocol | paper protocol | verdict | why |",
         "|---|---|---|---|---|---|",
@@ -273,45 +512,55 @@ def markdown(judged: list[Judged], content: dict[str, Any]) -> str:
     for one in judged:
         cells = [summary(one, protocol) for protocol in PROTOCOLS]
         lines.append(f"| {one.claim['claim']} | {' | '.join(cells)} | **{one.verdict}** | {one.evidence} |")
-    lines += ["", "## Environment by environment, protocol `paper`", ""]
+    lines += [
+        "",
+        "## Environment by environment, protocol `paper`",
+        "",
+        "Judged is the cumulative reward over iterations, the LLM's mean return standing for each warm-up episode. Beside",
+        "it, deciding nothing: the same up to an equal number of environment steps, the LLM's own counted, in units of 200",
+        f"steps; the return per evaluation after the warm-up; that over the last {LAST} evaluations.",
+        "",
+        *(f"- {envs.get(env).title}: {note}" for env, note in content["notes"].items()),
+        "",
+    ]
     for one in judged:
-        if not one.pairs:
-            continue
-        lines += [f"### {one.claim['claim']}", "", f"`{one.claim['arm']}` against `{one.claim['against']}`.", ""]
-        lines += ["| environment | difference [95% interval] | seeds | published difference |", "|---|---|---|---|"]
-        for env, pair in one.pairs["paper"].items():
-            published = one.pairs["published"][env]
-            theirs = number(published.difference[0]) if published else ""
-            if pair is None:
-                lines.append(f"| {envs.get(env).title} | not computed yet | | {theirs} |")
-                continue
-            mean, low, high = pair.difference
-            seeds = f"{len(pair.ours)} against {len(pair.theirs)}"
-            lines.append(f"| {envs.get(env).title} | {number(mean)}{interval(low, high)} | {seeds} | {theirs} |")
-        lines.append("")
+        if one.pairs:
+            lines += environment_lines(one)
     return "\n".join(lines).rstrip() + "\n"
 
 
 def draw(judged: list[Judged]) -> plt.Figure:
-    """Return the forest plot of the claims that compare two arms."""
-    shown = [one for one in judged if any(any(pairs.values()) for pairs in one.pairs.values())]
+    """Return the forest plot of the claims that compare two arms by a difference."""
+    shown = [one for one in judged if one.claim["kind"] != "factor" and any(map(one.counted, PROTOCOLS))]
     figure, axes = plt.subplots(figsize=(7.0, 0.9 + 0.42 * len(shown)), layout="constrained")
+    marks = {"ms": 3.5, "ls": "none"}
+    beyond: list[tuple[float, float]] = []
     for place, one in enumerate(shown):
         for offset, (protocol, (label, color)) in zip((-0.22, 0, 0.22), PROTOCOLS.items(), strict=True):
-            pairs = [pair for pair in one.pairs[protocol].values() if pair is not None]
+            pairs = one.counted(protocol)
             if not pairs:
                 continue
             mean, low, high = pooled(pairs)
-            axes.plot([mean], [place + offset], "o", ms=3.5, color=color, label=label)
+            if protocol == "published" and abs(mean) > FARTHEST:
+                beyond.append((mean, place + offset))
+                continue
+            axes.plot([mean], [place + offset], "o", color=color, label=label, **marks)
             if np.isfinite(low):
                 axes.plot([low, high], [place + offset] * 2, color=color, lw=1.2)
+    left, right = axes.get_xlim() if axes.lines else (-FARTHEST, FARTHEST)
+    axes.set_xlim(left, right)
+    for mean, height in beyond:
+        edge, side, marker = (right, "right", ">") if mean > 0 else (left, "left", "<")
+        axes.plot([edge], [height], marker, color=PROTOCOLS["published"][1], clip_on=False, **marks)
+        text, shift = f"{mean:+.2f}".replace("-", "−"), (-5, 0) if mean > 0 else (5, 0)
+        axes.annotate(text, (edge, height), shift, textcoords="offset points", ha=side, va="center", fontsize=6)
     handles, labels = axes.get_legend_handles_labels()
     axes.axvline(0, color=BLACK, lw=0.6)
     axes.set_yticks(range(len(shown)), [f"{one.claim['claim']}\n({one.verdict})" for one in shown], fontsize=6)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.grid(axis="x", color="#E6E6E6", lw=0.5)
     axes.set_axisbelow(True)
-    axes.set_xlabel("difference of the normalised scores, mean over environments")
+    axes.set_xlabel("difference of the normalised scores, mean over the environments that have both arms")
     figure.legend(
         dict(zip(labels, handles, strict=True)).values(), dict.fromkeys(labels), loc="outside lower center", ncols=3
     )
@@ -322,11 +571,9 @@ def main() -> None:
     """Judge, draw and write."""
     args = tyro.cli(Args)
     content = read_claims(args.claims)
-    runs: Runs = {}
-    for run in map(read_run, args.runs):
-        first = runs.setdefault((run.protocol, run.env, run.path.stem), run)
-        if first is not run:
-            raise UsageError(f"{first.path} and {run.path} are the same run twice: give one.")
+    runs = read_runs(args.runs)
+    for env in envs.ENVIRONMENTS:
+        common_iterations(list(runs.values()), env)  # raises where lengths differ
     judged = [judge(claim, runs, content) for claim in content["claims"]]
     if not any(pair for one in judged for pairs in one.pairs.values() for pair in pairs.values()):
         raise UsageError("None of the claims can be looked at with the runs given.")

@@ -9,7 +9,6 @@ import pytest
 from scipy import stats
 from synthetic_runs import write_run
 
-import envs
 from algos import dqn
 from analysis import fidelity
 from envs.errors import run_command_line
