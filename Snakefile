@@ -443,6 +443,32 @@ rule train:
         " --output {output.csv} > {log} 2>&1"
 
 
+# Is our PPO sound? Long runs against what CleanRL and Stable-Baselines3 reach: CartPole-v1 490 of 500, Pendulum -250.
+REFERENCE_ARGUMENTS = {
+    "cartpole": "--horizon 500 --iteration-steps 10000 --iterations 30",
+    "pendulum": "--iteration-steps 20000 --iterations 50",
+}
+
+
+rule ppo_reference:
+    message:
+        "PPO in {wildcards.env}, as long as others train it"
+    output:
+        csv=f"{TREE}/results/reference/ppo-{{env}}.csv",
+        json=f"{TREE}/results/reference/ppo-{{env}}.json",
+    log:
+        f"{TREE}/logs/reference/ppo-{{env}}.log",
+    resources:
+        mem_mb=2000,
+        runtime=60,
+        gpu=GPU,
+    params:
+        arguments=lambda wildcards: REFERENCE_ARGUMENTS[wildcards.env],
+    shell:
+        "{ON_A_GPU}python -m algos.ppo --env {wildcards.env} {params.arguments} --eval-episodes 20 --seeds 5"
+        " --device {config[device]} --output {output.csv} > {log} 2>&1"
+
+
 # --- Figures and tables: one rule for the fresh tree, its twin for the shipped one -----------------------------------
 
 

@@ -26,6 +26,7 @@ HYPER_PARAMETERS = ("gamma", "epsilon", "learning_rate", "batch_size", "buffer_s
 HYPER_PARAMETERS += ("smoothing", "offline_target_update_interval")
 """What the runs of one learner in one environment share, whatever the protocol."""
 PRODUCTS = (
+    *(f"results/reference/ppo-{env}.{kind}" for env in ("cartpole", "pendulum") for kind in ("csv", "json")),
     "results/audit.csv",
     "results/audit.md",
     "results/tables/coverage.csv",
@@ -33,7 +34,7 @@ PRODUCTS = (
     "paper_figs/coverage.pdf",
     "paper_figs/coverage.png",
 )
-"""Made from the authors' files or from final policies, neither of which is shipped."""
+"""Made from the authors' files or from final policies, neither of which is shipped, or by long runs."""
 
 
 @dataclass
