@@ -516,9 +516,9 @@ def markdown(judged: list[Judged], content: dict[str, Any]) -> str:
         "",
         "## Environment by environment, protocol `paper`",
         "",
-        "Judged is the cumulative reward over iterations, the LLM's mean return standing for each warm-up episode. Beside",
-        "it, deciding nothing: the same up to an equal number of environment steps, the LLM's own counted, in units of 200",
-        f"steps; the return per evaluation after the warm-up; that over the last {LAST} evaluations.",
+        "Judged is the cumulative reward over iterations, the LLM's mean return standing for each warm-up episode.",
+        "Beside it, deciding nothing: the same up to an equal number of environment steps, the LLM's own counted, in",
+        f"units of 200 steps; the return per evaluation after the warm-up; that over the last {LAST} evaluations.",
         "",
         *(f"- {envs.get(env).title}: {note}" for env, note in content["notes"].items()),
         "",
@@ -547,6 +547,9 @@ def draw(judged: list[Judged]) -> plt.Figure:
             axes.plot([mean], [place + offset], "o", color=color, label=label, **marks)
             if np.isfinite(low):
                 axes.plot([low, high], [place + offset] * 2, color=color, lw=1.2)
+            if len(pairs) < len(one.pairs[protocol]):
+                end = (high if np.isfinite(low) else mean, place + offset)
+                axes.annotate(f"({len(pairs)})", end, (4, 0), textcoords="offset points", va="center", fontsize=5)
     left, right = axes.get_xlim() if axes.lines else (-FARTHEST, FARTHEST)
     axes.set_xlim(left, right)
     for mean, height in beyond:
@@ -560,7 +563,9 @@ def draw(judged: list[Judged]) -> plt.Figure:
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.grid(axis="x", color="#E6E6E6", lw=0.5)
     axes.set_axisbelow(True)
-    axes.set_xlabel("difference of the normalised scores, mean over the environments that have both arms")
+    axes.set_xlabel(
+        "difference of the normalised scores, mean over environments\n(how many, where not all of the claim's)"
+    )
     figure.legend(
         dict(zip(labels, handles, strict=True)).values(), dict.fromkeys(labels), loc="outside lower center", ncols=3
     )

@@ -5,18 +5,32 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from synthetic_runs import write_run
 
 import envs
 from analysis import verdict
-from analysis.runs import read_run
+from analysis.runs import read_runs
+from analysis.scales import BOUNDS, Scale
+from analysis.statistics import difference_p_value
 from envs.errors import run_command_line
 
-CONSTANTS = {env: {"random": 0, "expert": 100} for env in envs.ENVIRONMENTS}
-RULE = {"fewest_seeds": 5, "margin": 0.05}
-ARM, OTHER = "loro_qwen-7b_tau2_n10", "online"
+SCALE = Scale(0, 100, "made up")
+CONTENT = {
+    "rule": {"fewest_seeds": 5, "margin": 0.05},
+    "optima": dict.fromkeys(envs.ENVIRONMENTS, 100),
+    "cut_off": {"pendulum": {"qwen-7b": 50}},
+    "notes": {},
+}
+ARM, OTHER, MIX = "loro_qwen-7b_tau2_n10", "online", "mix_qwen-7b_tau2"
+
+
+@pytest.fixture(autouse=True)
+def one_scale(monkeypatch):
+    for env in envs.ENVIRONMENTS:
+        monkeypatch.setitem(verdict.SCALES, env, SCALE)
 
 
 def returns(mean, seeds=5, spread=1.0, iterations=30):
@@ -30,12 +44,11 @@ def runs_of(tmp_path, ours, theirs, protocol="paper", other=OTHER, seeds=5):
         for name, mean in ((ARM, a), (other, b)):
             if mean is not None:
                 paths.append(write_run(tmp_path, protocol, env, name, returns(mean, seeds)))
-    return {(run.protocol, run.env, run.path.stem): run for run in map(read_run, paths)}
+    return read_runs(paths)
 
 
 def judge(runs, **claim):
-    claim = {"claim": "c", "arm": ARM, **claim}
-    return verdict.judge(claim, runs, {"normalisation": CONSTANTS, "rule": RULE})
+    return verdict.judge({"claim": "c", "arm": ARM, **claim}, runs, CONTENT)
 
 
 @pytest.mark.parametrize(
@@ -69,18 +82,40 @@ def test_alike(tmp_path, ours, outcome):
     assert judge(runs_of(tmp_path, ours, [50] * 6), kind="alike", against=OTHER).verdict == outcome
 
 
+@pytest.mark.parametrize(("others", "state"), [(50, "open"), (60, "higher")])
+def test_greater_is_corrected_for_the_number_of_environments(tmp_path, others, state):
+    runs = runs_of(tmp_path, [others] * 6, [50] * 6)
+    for name, mean in ((ARM, 54.2), (OTHER, 50)):  # in one environment the difference is close
+        runs |= read_runs([write_run(tmp_path, "paper", "pendulum", name, returns(mean, spread=4))])
+    judged = judge(runs, kind="greater", against=OTHER)
+    alone = difference_p_value(*judged.pairs["paper"]["pendulum"].rewards(verdict.SUM))
+    assert 0.05 / 6 < alone < 0.05
+    # where nothing else is shown it is one of six; where all others are, it is the last one tested
+    assert judged.states["pendulum"] == state
+    assert judged.p_values["pendulum"] == pytest.approx(6 * alone if others == 50 else alone)
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs", "outcome", "words"),
     [
-        ([-10] * 6, [-20, -20, -20, -20, -20, -45], "holds", "4.5"),
-        ([-10] * 6, [-20] * 6, "does not hold", "2.0"),
-        ([80] * 6, [20, 40, 40, 40, 40, 40], "holds", "4.0"),
-        ([-10, -10, None, None, None, None], [-20] * 6, "not decided", "2.0"),
+        ([-10] * 6, [-20, -20, -20, -20, -20, -45], "holds", "4.50 ["),
+        ([-10] * 6, [-20] * 6, "does not hold", "2.00 ["),
+        ([80] * 6, [18, 40, 40, 40, 40, 40], "holds", "4.4"),
+        (
+            [80] * 6,
+            [20, 40, 40, 40, 40, 40],
+            "not decided",
+            "4.0",
+        ),  # the interval holds 4: a noisy run confirms nothing
+        ([-10, -10, None, None, None, None], [-20] * 6, "not decided", "2.00 ["),
+        ([10, -10, -10, -10, -10, -10], [-20] * 6, "not decided", "2.00 ["),  # a gain against a cost has no ratio
     ],
 )
 def test_factor(tmp_path, ours, theirs, outcome, words):
     judged = judge(runs_of(tmp_path, ours, theirs), kind="factor", factor=4, against=OTHER)
-    assert judged.verdict == outcome and words in judged.evidence
+    assert judged.verdict == outcome and f"at most {words}" in judged.evidence
+    if None not in ours:
+        assert words in verdict.summary(judged, "paper") and " times in " in verdict.summary(judged, "paper")
 
 
 @pytest.mark.parametrize(
@@ -93,6 +128,12 @@ def test_factor(tmp_path, ours, theirs, outcome, words):
 )
 def test_optimal(tmp_path, ours, outcome):
     assert judge(runs_of(tmp_path, ours, [50] * 6), kind="optimal").verdict == outcome
+
+
+def test_optimal_leaves_out_where_no_optimum_is_known(tmp_path, monkeypatch):
+    monkeypatch.setitem(CONTENT, "optima", {env: 100 for env in envs.ENVIRONMENTS if env != "represented-pong"})
+    judged = judge(runs_of(tmp_path, [99, 99, 99, 20, 20, 20], [50] * 6), kind="optimal")
+    assert judged.verdict == "holds" and "no optimum known: Pong" in judged.evidence  # three of five
 
 
 def test_too_few_seeds_decide_nothing(tmp_path):
@@ -111,12 +152,113 @@ def test_the_pooled_difference_is_the_mean_of_normalised_ones(tmp_path):
     assert high - low == pytest.approx(2 * 1.96 * error, rel=0.15)
 
 
+def test_under_released_a_paper_run_stands_in_only_where_the_protocol_changes_nothing(tmp_path):
+    runs = runs_of(tmp_path, [60] * 6, [50] * 6) | runs_of(tmp_path, [40] * 6, [None] * 6, protocol="released", seeds=3)
+    chain = write_run(tmp_path, "released", "frozen-lake", ARM, returns(41, seeds=1))  # whose one seed is at 40
+    runs |= read_runs([chain, *(write_run(tmp_path, "paper", env, MIX, returns(50)) for env in envs.ENVIRONMENTS)])
+    judged = judge(runs, kind="greater", against=OTHER)
+    assert [pair.env for pair in judged.counted("released")] == [
+        "cartpole",
+        "frozen-lake",
+        "cliff-walking",
+        "mountain-car",
+    ]
+    assert verdict.summary(judged, "released") == "−0.100 (4; one chain in FrozenLake)"
+    assert judged.pairs["paper"]["cartpole"].ours.protocol == "paper"
+    assert judge(runs, kind="greater", against=MIX).counted("released") == []
+
+
+def test_what_is_not_measured_alike_is_left_out(tmp_path):
+    runs = runs_of(tmp_path, [60] * 4 + [90, 60], [50] * 6) | runs_of(
+        tmp_path, [60] * 4 + [90, 60], [50] * 6, "published"
+    )
+    left_out = {"pendulum": {"why": "reasons"}, "cartpole": {"why": "caps", "protocols": ["published"]}}
+    judged = judge(runs, kind="greater", against=OTHER, left_out=left_out)
+    assert judged.states["pendulum"] == "open" and judged.states["cartpole"] == "higher"
+    assert verdict.pooled(judged.counted("paper"))[0] == pytest.approx(0.1)
+    assert len(judged.counted("paper")) == 5 and len(judged.counted("published")) == 4
+    text = "\n".join(verdict.environment_lines(judged))
+    assert "left out of the mean and the verdict, for reasons" in text and "left out of the mean, for caps" in text
+
+
+@pytest.mark.parametrize(
+    ("measure", "difference"),
+    [
+        (verdict.SUM, 5 * 2 + 10 * 28),
+        (verdict.AFTER, 10),
+        (verdict.END, 10),
+        # 30 iterations of 200 steps: the warm-up's two take 10 steps, and a baseline's two of 200
+        (verdict.STEPS, 5 * 0.05 + 60 * 28 - 50 * 28.05),
+    ],
+)
+def test_the_same_difference_by_other_measures(tmp_path, measure, difference):
+    curves = returns(60)
+    curves[:, :, :2] -= 5
+    ours = write_run(tmp_path, "paper", "cartpole", ARM, curves)
+    table = pd.read_csv(ours)
+    table["env_steps"] = np.where(table.iteration < 2, 5 * (table.iteration + 1), 10 + 200 * (table.iteration - 1))
+    table.to_csv(ours, index=False)
+    runs = read_runs([ours, write_run(tmp_path, "paper", "cartpole", OTHER, returns(50))])
+    pair = verdict.pair_of(runs, "paper", "cartpole", {"arm": ARM, "against": OTHER})
+    if measure == verdict.STEPS:
+        difference += 55 * 0.05 - 5 * 0.05  # two warm-up returns of 55 for 10 steps together
+    mean, low, high = pair.difference(measure)
+    assert mean == pytest.approx(difference) and low < mean < high
+
+
+def test_a_warm_up_that_alone_makes_the_difference_is_named(tmp_path):
+    curves = returns(50)
+    curves[:, :, :2] = 90
+    runs = runs_of(tmp_path, [60] * 6, [50] * 6)
+    runs |= read_runs([write_run(tmp_path, "paper", env, ARM, curves) for env in ("pendulum", "cartpole")])
+    judged = judge(runs, kind="greater", against=OTHER)
+    assert judged.states["pendulum"] == "higher"
+    assert "Pendulum (by the warm-up alone)" in judged.evidence and "FrozenLake (" not in judged.evidence
+    pendulum = next(remark for remark in judged.remarks if remark.startswith("Pendulum"))
+    assert "not after the warm-up; qwen-7b's episodes were cut off after 50 steps, evaluations after 200." in pendulum
+    assert not any("cut off" in remark for remark in judged.remarks if remark.startswith("CartPole"))
+
+
+def test_what_the_sum_leaves_open_and_the_end_shows_is_told(tmp_path):
+    curves = returns(50)
+    curves[:, :, 10:] += 2
+    curves[:, :, 2:10] -= 5
+    runs = runs_of(tmp_path, [50] * 6, [50] * 6)
+    runs |= read_runs([write_run(tmp_path, "paper", "cartpole", ARM, curves)])
+    judged = judge(runs, kind="greater", against=OTHER)
+    assert judged.states["cartpole"] == "open"
+    assert judged.remarks == (
+        "CartPole: open by the sum; higher over the last 20 evaluations (single intervals, not corrected).",
+    )
+
+
+def test_runs_of_other_lengths_are_refused(tmp_path, monkeypatch, capsys):
+    paths = [
+        write_run(tmp_path, "paper", "cartpole", ARM, returns(60)),
+        write_run(tmp_path, "paper", "cartpole", OTHER, returns(50, iterations=20)),
+    ]
+    arguments = ["--claims", "config/claims.yaml", "--runs", *map(str, paths), "--output", str(tmp_path / "c.md")]
+    monkeypatch.setattr(sys, "argv", ["verdict", *arguments, "--figure", str(tmp_path / "v.pdf")])
+    with pytest.raises(SystemExit) as stopped:
+        run_command_line(verdict.main)
+    assert stopped.value.code == 2 and "different length" in capsys.readouterr().err
+    assert not (tmp_path / "c.md").exists()
+
+
+def test_published_points_far_outside_stand_at_the_edge_with_their_number(tmp_path):
+    runs = runs_of(tmp_path, [60] * 6, [50] * 6) | runs_of(tmp_path, [900] * 6, [50] * 6, "published", seeds=1)
+    figure = verdict.draw([judge(runs, kind="greater", against=OTHER)])
+    axes = figure.axes[0]
+    assert axes.get_xlim()[1] < 0.2 and [text.get_text() for text in axes.texts] == ["+8.50"]
+    plt.close("all")
+
+
 def test_the_page_and_the_figure(tmp_path, monkeypatch, capsys):
     runs = runs_of(tmp_path, [60] * 6, [50] * 6)
     runs |= runs_of(tmp_path, [70] * 6, [50] * 6, protocol="published", seeds=1)
     claims = {
-        "normalisation": CONSTANTS,
-        "rule": RULE,
+        **CONTENT,
+        "notes": {"cartpole": "a pole"},
         "claims": [
             {"claim": "it is better", "kind": "greater", "arm": ARM, "against": OTHER},
             {"claim": "it is optimal", "kind": "optimal", "arm": ARM},
@@ -134,6 +276,7 @@ def test_the_page_and_the_figure(tmp_path, monkeypatch, capsys):
     page = (tmp_path / "a" / "c.md").read_text()
     assert "| it is better | +0.200 (6) |" in page and "**holds**" in page and "+0.100 [" in page
     assert "| size matters not |  |  |  | **not decided** |" in page and "not computed yet" in page
+    assert "\n- CartPole: a pole\n" in page and "higher (p = " in page
     for name in ("c.md", "v.pdf", "v.png"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert "it is better: holds" in capsys.readouterr().out
@@ -141,13 +284,27 @@ def test_the_page_and_the_figure(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
-    [("claims: [", "cannot be read"), ("claims: []", "cannot be read"), (None, "unknown kind")],
+    [
+        ("claims: [", "cannot be read"),
+        ("claims: []", "cannot be read"),
+        ("kind", "unknown kind"),
+        ("against", "nothing to compare with"),
+        ("environment", "unknown environments or protocols: ['chess']"),
+        ("protocol", "unknown environments or protocols: ['mine']"),
+    ],
 )
 def test_bad_claims_are_one_sentence(tmp_path, monkeypatch, capsys, text, sentence):
-    if text is None:
-        content = yaml.safe_load(Path("config/claims.yaml").read_text())
-        content["claims"][0]["kind"] = "certain"
-        text = yaml.safe_dump(content)
+    content = yaml.safe_load(Path("config/claims.yaml").read_text())
+    first = content["claims"][0]
+    if text == "kind":
+        first["kind"] = "certain"
+    elif text == "against":
+        del first["against"]
+    elif text == "environment":
+        content["notes"]["chess"] = "a game"
+    elif text == "protocol":
+        first["left_out"] = {"pendulum": {"why": "reasons", "protocols": ["mine"]}}
+    text = text if ":" in text else yaml.safe_dump(content)
     (tmp_path / "claims.yaml").write_text(text)
     run = write_run(tmp_path, "paper", "cartpole", OTHER, returns(1))
     arguments = ["--claims", tmp_path / "claims.yaml", "--runs", run, "--output", tmp_path / "c.md"]
@@ -168,5 +325,10 @@ def test_the_optimum_of_frozen_lake_is_what_value_iteration_says():
             for state in table
         ]
         value = np.max(backup, axis=1)
-    constants = yaml.safe_load(Path("config/claims.yaml").read_text())["normalisation"]
-    assert constants["frozen-lake"]["expert"] == pytest.approx(value[0], abs=0.005)
+    optima = yaml.safe_load(Path("config/claims.yaml").read_text())["optima"]
+    assert optima["frozen-lake"] == pytest.approx(value[0], abs=0.005)
+
+
+def test_no_optimum_is_beyond_what_can_be_returned():
+    optima = yaml.safe_load(Path("config/claims.yaml").read_text())["optima"]
+    assert all(optimum <= BOUNDS[env][1] for env, optimum in optima.items())
