@@ -103,16 +103,11 @@ def test_what_is_no_table_is_refused(tmp_path, content):
         read_run(path)
 
 
-def test_a_run_holds_what_its_description_tells(tmp_path):
+def test_a_run_is_read_together_with_its_json(tmp_path):
     path = write_run(tmp_path, "released", "cartpole", "loro_qwen-7b_tau10_n3000", np.zeros((2, 3, 4)))
     told = {"protocol": "released", "env": "cartpole", "seeds": 2, "carry_over": 3, "iterations": 4}
     path.with_suffix(".json").write_text(json.dumps({"arguments": told}))
     assert read_run(path).curves().shape == (2, 4)
-    others = {"protocol": "paper", "env": "frozen-lake", "seeds": 3, "carry_over": 5, "iterations": 150}
-    for name, value in others.items():
-        path.with_suffix(".json").write_text(json.dumps({"arguments": {**told, name: value}}))
-        with pytest.raises(Failure, match=f"{name}.* {value}"):
-            read_run(path)
     for damaged in ("{", "[]", '{"arguments": 3}'):
         path.with_suffix(".json").write_text(damaged)
         with pytest.raises(Failure, match=r"json cannot be read"):
