@@ -59,5 +59,18 @@ image-test:  ## the image, built on a stand-in base and run offline and read-onl
 .PHONY: alfworld
 alfworld: .venv/alfworld  ## the optional ALFWorld environments
 
+# The executor of profiles/slurm, optional.
+.venv/slurm: requirements-slurm.txt .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-slurm.txt
+	@touch $@
+
+.PHONY: slurm-test
+slurm-test: .venv/slurm  ## a small workflow through a Slurm cluster of one node, started by hand (as root, Debian or Ubuntu)
+	$(BIN)/python tests/cluster/run_on_slurm.py
+
+.PHONY: fault-test
+fault-test: .venv/installed  ## kills, full disks, flipped bits: results/tables/faults.md (minutes; full disks need root)
+	$(BIN)/python tests/faults/inject.py
+
 clean:  ## remove what workflows made, not what is shipped
 	rm -rf rerun .snakemake

@@ -131,6 +131,11 @@ def cluster(folder: Path) -> Iterator[None]:
     settings |= {"controller_port": free_port(), "node_port": free_port()}
     (folder / "slurm.conf").write_text(CONFIGURATION.format(**settings), encoding="utf-8")
     os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
+    # The executor takes every SLURM_ variable from the srun inside a job, this one too: srun is told again.
+    (folder / "bin").mkdir()
+    (folder / "bin/srun").write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which("srun")} "$@"\n')
+    (folder / "bin/srun").chmod(0o755)
+    os.environ["PATH"] = f"{folder}/bin{os.pathsep}{os.environ['PATH']}"
     files = {"key-file": "munge.key", "socket": "munge.socket", "pid-file": "munge.pid", "log-file": "munge.log"}
     files |= {"seed-file": "munge.seed"}
     options = [f"--{option}={folder / name}" for option, name in files.items()]
@@ -151,7 +156,7 @@ def end_all_jobs() -> None:
     wait_for("an empty queue", lambda: not output_of("squeue", "--noheader"))
 
 
-def kill_in_the_middle(workspace: Path) -> str:
+def kill_in_the_middle(workspace: Path, workflow: subprocess.Popen) -> str:
     """Wait until the online run has been under way for a while, kill its job, and return how far it was."""
     checkpoint = workspace / RUNS / "online.checkpoint.safetensors"
 
@@ -162,7 +167,9 @@ def kill_in_the_middle(workspace: Path) -> str:
         except OSError:
             return 0
 
-    wait_for("the fifth checkpoint of the online run", lambda: blocks() >= 5, 600)
+    wait_for("the fifth checkpoint of the online run", lambda: blocks() >= 5 or workflow.poll() is not None, 600)
+    if workflow.poll() is not None:
+        return "nothing, the workflow ended before"
     jobs = dict(line.split(maxsplit=1) for line in output_of("squeue", "--noheader", "--format=%i %k").splitlines())
     job = next(number for number, comment in jobs.items() if "online" in comment)
     subprocess.run(["scancel", "--signal=KILL", "--full", job], check=True)
@@ -181,7 +188,7 @@ def run_workflow(workspace: Path, scratch: Path) -> None:
             arguments, cwd=workspace, env=environment(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        say(f"Killed in the middle: {kill_in_the_middle(workspace)}")
+        say(f"Killed in the middle: {kill_in_the_middle(workspace, process)}")
         status = process.wait(1200)
     finally:
         if process.poll() is None:

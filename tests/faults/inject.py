@@ -1,0 +1,413 @@
+"""Disturb the small workflow in every way that a machine can, and see whether its results stay the same.
+
+    python tests/faults/inject.py        (full and read-only disks need root, to mount small file systems)
+
+For each fault: the program must either get over it by itself, or end with an exit status other than 0 and a sentence
+that names the fault. Once that is repaired, the same command must finish, and every product (runs, final policies,
+episodes, tables) must be byte for byte that of an undisturbed run. Writes results/tables/faults.md.
+"""
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from small_workflow import (
+    DATASET,
+    ROOT,
+    RUNS,
+    TREE,
+    WEIGHTS,
+    command,
+    differences,
+    environment,
+    make_workspace,
+    products,
+    snakemake,
+)
+
+TABLE = str(TREE / "results/tables/main.md")
+RUN = ("--cores", "2", "--keep-going", TABLE)
+ONLINE, MIX = RUNS / "online.csv", RUNS / "mix_tiny_tau2.csv"
+CHECKPOINT = RUNS / "online.checkpoint.safetensors"
+DATA = DATASET / "data/main_data.hdf5"
+KILLS = 20
+GENERATOR = random.Random(1)
+
+
+class NotSurvived(Exception):
+    """The workflow did not do what it must under a fault."""
+
+
+@dataclass
+class Bench:
+    """Where faults are tried out: an undisturbed run, and copies of it."""
+
+    scratch: Path
+    undisturbed: Path
+    expected: dict[str, str]
+    copies: int = field(default=0)
+
+    def copy(self, *without: Path) -> Path:
+        """Return a copy of the undisturbed run in which these files and folders are still to be made."""
+        self.copies += 1
+        folder = self.scratch / f"copy-{self.copies}"
+        shutil.copytree(self.undisturbed, folder, symlinks=True)
+        for path in (*without, Path(TABLE)):
+            if (folder / path).is_dir():
+                shutil.rmtree(folder / path)
+            else:
+                (folder / path).unlink()
+        return folder
+
+    def finish(self, folder: Path, *arguments: str) -> None:
+        """Run the workflow to its end; raise NotSurvived unless the products are those of the undisturbed run."""
+        done = snakemake(folder, *RUN, *arguments)
+        if done.returncode != 0:
+            raise NotSurvived(f"did not finish: {last_words(done)}")
+        self.compare(folder)
+
+    def compare(self, folder: Path) -> None:
+        """Raise NotSurvived unless the products are those of the undisturbed run."""
+        if different := differences(folder, self.expected):
+            raise NotSurvived(f"other results: {', '.join(different)}")
+
+
+def last_words(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the end of what a workflow said, in one line."""
+    return " ".join((done.stdout + done.stderr).split())[-300:]
+
+
+def ends_naming(folder: Path, *parts: str) -> None:
+    """Run the workflow and raise NotSurvived unless it ends with an error that says all of `parts`."""
+    done = snakemake(folder, *RUN)
+    said = done.stdout + done.stderr
+    if done.returncode == 0:
+        raise NotSurvived("went on as if nothing had happened")
+    if missing := [part for part in parts if part not in said]:
+        raise NotSurvived(f"ended without saying '{missing[0]}': {last_words(done)}")
+    if "Traceback (most recent call last)" in said:
+        raise NotSurvived(f"ended with a traceback: {last_words(done)}")
+
+
+@contextmanager
+def running(folder: Path, *arguments: str) -> Iterator[psutil.Popen]:
+    """Keep a workflow running beside this program; what is left of it is killed in the end."""
+    with (folder / "workflow.log").open("ab") as log:
+        process = psutil.Popen(command(*arguments), cwd=folder, env=environment(), stdout=log, stderr=log)
+    try:
+        yield process
+    finally:
+        kill(process)
+
+
+def kill(process: psutil.Popen) -> None:
+    """Kill a process with all that it started."""
+    try:
+        family = [*process.children(recursive=True), process]
+    except psutil.NoSuchProcess:
+        return
+    for member in family:
+        try:
+            member.kill()
+        except psutil.NoSuchProcess:
+            continue
+    process.wait()
+
+
+def programs(process: psutil.Popen) -> list[psutil.Process]:
+    """List the package's programs that a workflow is running."""
+    found = []
+    try:
+        for child in process.children(recursive=True):
+            try:
+                words = child.cmdline()
+            except psutil.Error:
+                continue
+            if len(words) > 2 and words[1] == "-m" and words[2].startswith(("algos.", "analysis.")):
+                found.append(child)
+    except psutil.NoSuchProcess:
+        return []
+    return found
+
+
+def wait_for(happened: Callable[[], bool], seconds: float = 300) -> None:
+    """Wait until something happened."""
+    end = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > end:
+            raise NotSurvived("nothing happened for minutes")
+        time.sleep(0.05)
+
+
+def flip_a_bit(path: Path, first: float = 0.3) -> None:
+    """Flip one bit, of a byte in the part of the file that begins at the fraction `first`."""
+    content = bytearray(path.read_bytes())
+    content[GENERATOR.randrange(int(first * len(content)), len(content))] ^= 1 << GENERATOR.randrange(8)
+    path.write_bytes(content)
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """Mount a small file system at the tree that the workflow writes."""
+    tree = folder / "rerun"
+    shutil.rmtree(tree, ignore_errors=True)
+    tree.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "loro-faults", str(tree)], check=True)
+    try:
+        yield tree
+    finally:
+        subprocess.run(["umount", "--lazy", str(tree)], check=True)
+
+
+def remount(tree: Path, options: str) -> None:
+    """Change the options of a mounted file system."""
+    subprocess.run(["mount", "-o", f"remount,{options}", str(tree)], check=True)
+
+
+# --- The faults: each function returns what happened, or raises NotSurvived ------------------------------------------
+
+
+def killed_jobs(bench: Bench) -> str:
+    """SIGKILL of random jobs, 20 times."""
+    folder, kills = bench.copy(Path("rerun"), Path(".snakemake")), 0
+    with running(folder, *RUN, "--retries", str(KILLS)) as workflow:
+        while workflow.poll() is None and kills < KILLS:
+            time.sleep(GENERATOR.uniform(0.5, 5))
+            if found := programs(workflow):
+                GENERATOR.choice(found).kill()
+                kills += 1
+        status = workflow.wait()
+    if status != 0:
+        raise NotSurvived(f"exit status {status} with --retries {KILLS}")
+    bench.compare(folder)
+    left = len(list((folder / "rerun").rglob("*.tmp")))
+    return f"{kills} jobs killed, each sent again (`--retries`) and gone on where it was; {left} temporary files left"
+
+
+def killed_workflow(bench: Bench) -> str:
+    """SIGKILL of Snakemake and all its jobs."""
+    folder = bench.copy(ONLINE)
+    with running(folder, *RUN) as workflow:
+        wait_for((folder / CHECKPOINT).exists)
+        kill(workflow)
+    ends_naming(folder, "--unlock")
+    snakemake(folder, "--unlock")
+    bench.finish(folder)
+    return "Snakemake asks for `--unlock`; then the run goes on from its checkpoint"
+
+
+def full_disk(bench: Bench) -> str:
+    """A full disk."""
+    folder = bench.copy()
+    with small_disk(folder, "3m") as tree:
+        ends_naming(folder, "o space left on device")
+        remount(tree, "size=200m")
+        bench.finish(folder)
+    return "ends naming it; with room made it goes on"
+
+
+def full_disk_for_a_dataset(bench: Bench) -> str:
+    """A disk with too little room for a dataset."""
+    folder = bench.copy()
+    with small_disk(folder, "64k") as tree:
+        ends_naming(folder, "make room")
+        remount(tree, "size=200m")
+        bench.finish(folder)
+    return "ends naming what is needed, before the HDF5 library crashes; with room made it goes on"
+
+
+def read_only_folder(bench: Bench) -> str:
+    """A read-only output folder."""
+    folder = bench.copy()
+    with small_disk(folder, "200m") as tree:
+        shutil.copytree(bench.undisturbed / TREE, folder / TREE)
+        (folder / ONLINE).unlink()
+        (folder / TABLE).unlink()
+        remount(tree, "ro")
+        ends_naming(folder, "Read-only file system")
+        remount(tree, "rw")
+        bench.finish(folder)
+    return "ends naming it, and trains nothing; once writable it goes on"
+
+
+def clock_set_back(bench: Bench) -> str:
+    """A clock set back: what is there seems to be made tomorrow."""
+    folder = bench.copy(ONLINE, MIX)
+    tomorrow = time.time() + 86_400
+    for path in [*(folder / TREE).rglob("*"), *(folder / "models").rglob("*"), *(folder / "results").rglob("*")]:
+        os.utime(path, (tomorrow, tomorrow))
+    bench.finish(folder)
+    again = snakemake(folder, *RUN)
+    if again.returncode != 0:
+        raise NotSurvived(f"a second time: {last_words(again)}")
+    bench.compare(folder)
+    return "finishes; at worst a job is done again"
+
+
+def two_workflows(bench: Bench) -> str:
+    """Two workflows started in one folder."""
+    folder = bench.copy(ONLINE)
+    with running(folder, *RUN) as first:
+        wait_for(lambda: bool(programs(first)))
+        ends_naming(folder, "cannot be locked")
+        if first.wait() != 0:
+            raise NotSurvived("the first one failed")
+    bench.compare(folder)
+    return "the second ends naming the lock, the first finishes"
+
+
+def two_programs(bench: Bench) -> str:
+    """Two programs that write one run."""
+    folder = bench.copy(ONLINE)
+    arguments = [
+        "--env",
+        DATASET.parent.name,
+        "--arm",
+        "online",
+        "--seeds",
+        "2",
+        "--iterations",
+        "20",
+        "--device",
+        "cpu",
+    ]
+    train = [sys.executable, "-m", "algos.dqn", *arguments, "--output", str(ONLINE), "--no-progress"]
+    both = [subprocess.Popen(train, cwd=folder, env=environment(), stderr=subprocess.PIPE) for _ in range(2)]
+    for process in both:
+        _, said = process.communicate()
+        if process.returncode != 0:
+            raise NotSurvived(f"one of them failed: {said.decode()[-300:]}")
+    bench.finish(folder, "--touch")
+    return "both finish, and write the same"
+
+
+def truncated_dataset(bench: Bench) -> str:
+    """A truncated dataset."""
+    folder = bench.copy(MIX)
+    os.truncate(folder / DATA, (folder / DATA).stat().st_size // 2)
+    ends_naming(folder, "main_data.hdf5", "truncated or was changed")
+    shutil.rmtree(folder / DATASET)
+    bench.finish(folder)
+    return "ends naming the file; with the dataset removed it is played again"
+
+
+def bit_in_a_dataset(bench: Bench) -> str:
+    """A bit flipped in a dataset."""
+    folder = bench.copy(MIX)
+    flip_a_bit(folder / DATA)
+    ends_naming(folder, "main_data.hdf5", "truncated or was changed")
+    shutil.rmtree(folder / DATASET)
+    bench.finish(folder)
+    return "ends naming the file; with the dataset removed it is played again"
+
+
+def bit_in_a_checkpoint(bench: Bench) -> str:
+    """A bit flipped in a checkpoint."""
+    folder = bench.copy(ONLINE)
+    with running(folder, *RUN) as workflow:
+        wait_for((folder / CHECKPOINT).exists)
+        kill(workflow)
+    snakemake(folder, "--unlock")
+    whole, tries = (folder / CHECKPOINT).read_bytes(), 3
+    for _ in range(tries):
+        (folder / CHECKPOINT).write_bytes(whole)
+        flip_a_bit(folder / CHECKPOINT, first=0)
+        ends_naming(folder, "online.checkpoint.safetensors", "damaged")
+    (folder / CHECKPOINT).unlink()
+    bench.finish(folder)
+    return f"{tries} places tried: each time it ends naming the file; with that removed the run starts anew"
+
+
+def bit_in_a_run(bench: Bench) -> str:
+    """A bit flipped in a run file."""
+    folder = bench.copy()
+    flip_a_bit(folder / ONLINE)
+    ends_naming(folder, "online.csv", "was changed")
+    (folder / ONLINE).unlink()
+    bench.finish(folder)
+    return "ends naming the file; with that removed the run is made again"
+
+
+def bit_in_the_llm(bench: Bench) -> str:
+    """A bit flipped in the LLM's file."""
+    folder = bench.copy(DATASET)
+    whole = (folder / WEIGHTS).read_bytes()
+    flip_a_bit(folder / WEIGHTS)
+    ends_naming(folder, "model.safetensors", "was changed")
+    (folder / WEIGHTS).write_bytes(whole)
+    bench.finish(folder)
+    return "ends naming the file, before anything is played; with the file fetched again it goes on"
+
+
+NEED_ROOT = (full_disk, full_disk_for_a_dataset, read_only_folder)
+FAULTS = (
+    killed_jobs,
+    killed_workflow,
+    *NEED_ROOT,
+    clock_set_back,
+    two_workflows,
+    two_programs,
+    truncated_dataset,
+    bit_in_a_dataset,
+    bit_in_a_checkpoint,
+    bit_in_a_run,
+    bit_in_the_llm,
+)
+
+
+def undisturbed_run(scratch: Path) -> Bench:
+    """Make the run that all others are held against."""
+    folder = make_workspace(scratch / "undisturbed")
+    done = snakemake(folder, *RUN)
+    if done.returncode != 0:
+        sys.exit(f"error: the workflow fails undisturbed: {last_words(done)}")
+    return Bench(scratch, folder, products(folder))
+
+
+def main() -> None:
+    """Try the faults named on the command line, or all, and write the table where all were tried."""
+    wanted = [fault for fault in FAULTS if fault.__name__ in sys.argv[1:]] or FAULTS
+    scratch, rows, survived = Path(tempfile.mkdtemp(prefix="loro-faults-")), [], True
+    try:
+        bench = undisturbed_run(scratch)
+        for fault in wanted:
+            name, began = str(fault.__doc__).rstrip("."), time.monotonic()
+            try:
+                if fault in NEED_ROOT and os.geteuid() != 0:
+                    outcome, verdict = "needs root", "not tried"
+                else:
+                    outcome, verdict = fault(bench), "the same"
+            except NotSurvived as error:
+                outcome, verdict, survived = str(error), "**not survived**", False
+            print(f"{verdict}: {name}: {outcome} ({time.monotonic() - began:.0f} s)", flush=True)
+            rows.append(f"| {name} | {outcome} | {verdict} |")
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    if len(wanted) == len(FAULTS):
+        head = [
+            "# Faults, and what becomes of the results",
+            "",
+            "Made by `make fault-test` on a small workflow (one environment, two agents, 20 iterations, a tiny LLM).",
+            f"Its {len(bench.expected)} products (runs, final policies, episodes, tables) are held against those of an",
+            "undisturbed run, byte for byte.",
+            "",
+            "| fault | the workflow | the products |",
+            "|---|---|---|",
+        ]
+        (ROOT / "results/tables/faults.md").write_text("\n".join([*head, *rows]) + "\n", encoding="utf-8")
+    sys.exit(not survived)
+
+
+if __name__ == "__main__":
+    main()
