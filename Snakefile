@@ -38,7 +38,7 @@ if mistake:
     raise WorkflowError(f"Configuration at {mistake.json_path}: {mistake.message}. See config/schema.json.")
 
 # The commands below say `python`, as a person would type them: they mean the Python that runs Snakemake.
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
 TREE = config["tree"]
 ENVIRONMENTS = config["environments"]
 MAIN_LLM, TAU, PRETRAIN_STEPS = (config["main"][key] for key in ("llm", "tau", "pretrain_steps"))
@@ -54,7 +54,8 @@ MAIN_FIGURES = ["main", "main_steps", *(f"{env}_main" for env in ENVIRONMENTS)]
 GRID_FIGURES = [f"{env}_{kind}" for env in ENVIRONMENTS for kind in figures_of(env)]
 PLAYERS = config["data_quality"]["llms"]
 # What a job takes of a GPU, 1 share or nothing: a profile says how many shares there are, profiles/one_gpu.py which GPU
-# a job gets. Without a GPU neither has any effect.
+# a job gets. Without a GPU neither has any effect. Neither is among a job's params: another device is no reason to train
+# again.
 GPU = int(config["device"] != "cpu")
 ON_A_GPU = "python profiles/one_gpu.py " if GPU else ""
 # Milliseconds that one environment step of one agent may take with its update, on a CPU: the slowest run in
@@ -187,7 +188,7 @@ def claimed_runs(prefix):
 
 def claimed_published_runs(wildcards):
     """List the authors' own curves that the claims are about; they are shipped."""
-    published = [run.replace("/paper/", "/published/") for run in claimed_runs("") if "/paper/" in run]
+    published = [run.replace("runs/paper", "runs/published") for run in claimed_runs("") if "runs/paper" in run]
     return [run for run in published if Path(run).exists()]
 
 

@@ -1,6 +1,6 @@
 """The smallest workflow in which everything happens, for the tests of clusters and faults.
 
-It is config/quick.yaml with one environment, two agents and 20 iterations, and a tiny random LLM made on the spot.
+It is config/quick.yaml with one environment, two agents and 12 iterations, and a tiny random LLM made on the spot.
 """
 
 import hashlib
@@ -14,15 +14,15 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[1]
-CONFIG, TREE, ENVIRONMENT = "config/small.yaml", Path("rerun/small"), "frozen-lake"
+CONFIG, TREE, ENVIRONMENT, ITERATIONS = "config/small.yaml", Path("rerun/small"), "frozen-lake", 12
 SETTINGS = {
     "tree": str(TREE),
     "environments": [ENVIRONMENT],
     "llms": {"tiny": {"source": "collect", "model": "models/tiny"}},
-    "main": {"llm": "tiny", "tau": 2, "pretrain_steps": 400},
+    "main": {"llm": "tiny", "tau": 2, "pretrain_steps": 200},
     "seeds": {"paper": {ENVIRONMENT: 2}, "others": {"paper": 2}},
     "episodes": {"collected": 4, "random": 4},
-    "iterations": 20,
+    "iterations": ITERATIONS,
 }
 RUNS = TREE / "results/runs/paper" / ENVIRONMENT
 DATASET = TREE / "results/datasets" / ENVIRONMENT / "tiny"

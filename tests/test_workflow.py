@@ -106,6 +106,19 @@ def test_plain_snakemake_makes_everything_under_rerun(clone):
     assert outputs and all(path.startswith(("rerun/", "models/")) for path in outputs)
 
 
+def test_jobs_choose_a_gpu_unless_the_configuration_says_cpu(clone):
+    run, commands = "results/runs/paper/cartpole/online.csv", {}
+    trees = {"rerun": ["--profile", "profiles/gpu"], "rerun/quick": ["--configfile", "config/quick.yaml"]}
+    for tree, more in trees.items():
+        done = snakemake(clone, "--dry-run", "--printshellcmds", f"{tree}/{run}", *more)
+        assert done.returncode == 0, done.stderr
+        commands[tree] = re.findall(r"python.* -m algos\.dqn", done.stdout + done.stderr)
+    assert commands == {
+        "rerun": ["python profiles/one_gpu.py python -m algos.dqn"],
+        "rerun/quick": ["python -m algos.dqn"],
+    }
+
+
 def test_an_unknown_key_in_the_configuration_is_named(clone):
     config = yaml.safe_load((clone / "config/quick.yaml").read_text())
     config["sedes"] = 3

@@ -24,7 +24,18 @@ from pathlib import Path
 from safetensors import safe_open
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from small_workflow import DATASET, RUNS, TREE, command, differences, environment, make_workspace, products, snakemake
+from small_workflow import (
+    DATASET,
+    ITERATIONS,
+    RUNS,
+    TREE,
+    command,
+    differences,
+    environment,
+    make_workspace,
+    products,
+    snakemake,
+)
 
 STARTED = time.monotonic()
 TABLE = str(TREE / "results/tables/main.md")
@@ -167,7 +178,7 @@ def kill_in_the_middle(workspace: Path, workflow: subprocess.Popen) -> str:
         except OSError:
             return 0
 
-    wait_for("the fifth checkpoint of the online run", lambda: blocks() >= 5 or workflow.poll() is not None, 600)
+    wait_for("the third checkpoint of the online run", lambda: blocks() >= 3 or workflow.poll() is not None, 600)
     if workflow.poll() is not None:
         return "nothing, the workflow ended before"
     jobs = dict(line.split(maxsplit=1) for line in output_of("squeue", "--noheader", "--format=%i %k").splitlines())
@@ -176,7 +187,7 @@ def kill_in_the_middle(workspace: Path, workflow: subprocess.Popen) -> str:
     wait_for("the end of the killed job", lambda: f"{job} R" not in output_of("squeue", "--format=%i %t"))
     if not checkpoint.exists():
         fail("the run was over before it was killed")
-    return f"job {job}, {blocks()} of 20 iterations done"
+    return f"job {job}, {blocks()} of {ITERATIONS} iterations done"
 
 
 def run_workflow(workspace: Path, scratch: Path) -> None:

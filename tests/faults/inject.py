@@ -24,6 +24,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from small_workflow import (
     DATASET,
+    ITERATIONS,
     ROOT,
     RUNS,
     TREE,
@@ -36,12 +37,12 @@ from small_workflow import (
     snakemake,
 )
 
-TABLE = str(TREE / "results/tables/main.md")
-RUN = ("--cores", "2", "--keep-going", TABLE)
+TABLE = TREE / "results/tables/main.md"
+META, RANDOM = DATASET / "meta.json", DATASET.with_name("random") / "meta.json"
 ONLINE, MIX = RUNS / "online.csv", RUNS / "mix_tiny_tau2.csv"
 CHECKPOINT = RUNS / "online.checkpoint.safetensors"
 DATA = DATASET / "data/main_data.hdf5"
-KILLS = 20
+KILLS, PAUSE = 20, 8.0
 GENERATOR = random.Random(1)
 
 
@@ -63,16 +64,16 @@ class Bench:
         self.copies += 1
         folder = self.scratch / f"copy-{self.copies}"
         shutil.copytree(self.undisturbed, folder, symlinks=True)
-        for path in (*without, Path(TABLE)):
+        for path in without:
             if (folder / path).is_dir():
                 shutil.rmtree(folder / path)
             else:
                 (folder / path).unlink()
         return folder
 
-    def finish(self, folder: Path, *arguments: str) -> None:
+    def finish(self, folder: Path, target: Path = TABLE) -> None:
         """Run the workflow to its end; raise NotSurvived unless the products are those of the undisturbed run."""
-        done = snakemake(folder, *RUN, *arguments)
+        done = snakemake(folder, *wanting(target))
         if done.returncode != 0:
             raise NotSurvived(f"did not finish: {last_words(done)}")
         self.compare(folder)
@@ -83,14 +84,19 @@ class Bench:
             raise NotSurvived(f"other results: {', '.join(different)}")
 
 
+def wanting(target: Path) -> tuple[str, ...]:
+    """Return the arguments that ask for a file and what it needs."""
+    return ("--cores", "2", "--keep-going", str(target))
+
+
 def last_words(done: subprocess.CompletedProcess[str]) -> str:
     """Return the end of what a workflow said, in one line."""
     return " ".join((done.stdout + done.stderr).split())[-300:]
 
 
-def ends_naming(folder: Path, *parts: str) -> None:
-    """Run the workflow and raise NotSurvived unless it ends with an error that says all of `parts`."""
-    done = snakemake(folder, *RUN)
+def ends_naming(folder: Path, target: Path, *parts: str) -> None:
+    """Run the workflow for a target and raise NotSurvived unless it ends with an error that says all of `parts`."""
+    done = snakemake(folder, *wanting(target))
     said = done.stdout + done.stderr
     if done.returncode == 0:
         raise NotSurvived("went on as if nothing had happened")
@@ -150,24 +156,30 @@ def wait_for(happened: Callable[[], bool], seconds: float = 300) -> None:
         time.sleep(0.05)
 
 
-def flip_a_bit(path: Path, first: float = 0.3) -> None:
-    """Flip one bit, of a byte in the part of the file that begins at the fraction `first`."""
+def flip_a_bit(path: Path) -> None:
+    """Flip one bit, in the last two thirds of a file: where its contents are, and not its head."""
     content = bytearray(path.read_bytes())
-    content[GENERATOR.randrange(int(first * len(content)), len(content))] ^= 1 << GENERATOR.randrange(8)
+    content[GENERATOR.randrange(len(content) // 3, len(content))] ^= 1 << GENERATOR.randrange(8)
     path.write_bytes(content)
 
 
 @contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """Mount a small file system at the tree that the workflow writes."""
-    tree = folder / "rerun"
-    shutil.rmtree(tree, ignore_errors=True)
+def small_disk(folder: Path) -> Iterator[Path]:
+    """Move the tree that the workflow writes to a file system of its own."""
+    tree, aside = folder / "rerun", folder / "aside"
+    tree.rename(aside)
     tree.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "loro-faults", str(tree)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "loro-faults", str(tree)], check=True)
     try:
+        shutil.copytree(aside, tree, dirs_exist_ok=True)
         yield tree
     finally:
         subprocess.run(["umount", "--lazy", str(tree)], check=True)
+
+
+def leave_room(tree: Path, kilobytes: int) -> None:
+    """Shrink a file system to what is on it and a little more."""
+    remount(tree, f"size={shutil.disk_usage(tree).used // 1024 + kilobytes}k")
 
 
 def remount(tree: Path, options: str) -> None:
@@ -181,9 +193,9 @@ def remount(tree: Path, options: str) -> None:
 def killed_jobs(bench: Bench) -> str:
     """SIGKILL of random jobs, 20 times."""
     folder, kills = bench.copy(Path("rerun"), Path(".snakemake")), 0
-    with running(folder, *RUN, "--retries", str(KILLS)) as workflow:
+    with running(folder, *wanting(TABLE), "--retries", str(KILLS)) as workflow:
         while workflow.poll() is None and kills < KILLS:
-            time.sleep(GENERATOR.uniform(0.5, 5))
+            time.sleep(GENERATOR.uniform(0.5, PAUSE))
             if found := programs(workflow):
                 GENERATOR.choice(found).kill()
                 kills += 1
@@ -192,75 +204,76 @@ def killed_jobs(bench: Bench) -> str:
         raise NotSurvived(f"exit status {status} with --retries {KILLS}")
     bench.compare(folder)
     left = len(list((folder / "rerun").rglob("*.tmp")))
-    return f"{kills} jobs killed, each sent again (`--retries`) and gone on where it was; {left} temporary files left"
+    return (
+        f"{kills} jobs killed; each is sent again (`--retries`) and goes on where it was; {left} temporary files left"
+    )
 
 
 def killed_workflow(bench: Bench) -> str:
     """SIGKILL of Snakemake and all its jobs."""
     folder = bench.copy(ONLINE)
-    with running(folder, *RUN) as workflow:
+    with running(folder, *wanting(ONLINE)) as workflow:
         wait_for((folder / CHECKPOINT).exists)
         kill(workflow)
-    ends_naming(folder, "--unlock")
+    ends_naming(folder, ONLINE, "--unlock")
     snakemake(folder, "--unlock")
-    bench.finish(folder)
+    bench.finish(folder, ONLINE)
     return "Snakemake asks for `--unlock`; then the run goes on from its checkpoint"
 
 
 def full_disk(bench: Bench) -> str:
-    """A full disk."""
-    folder = bench.copy()
-    with small_disk(folder, "3m") as tree:
-        ends_naming(folder, "o space left on device")
+    """A full disk under a training run."""
+    folder = bench.copy(ONLINE)
+    with small_disk(folder) as tree:
+        leave_room(tree, 500)
+        ends_naming(folder, ONLINE, "o space left on device")
         remount(tree, "size=200m")
-        bench.finish(folder)
+        bench.finish(folder, ONLINE)
     return "ends naming it; with room made it goes on"
 
 
 def full_disk_for_a_dataset(bench: Bench) -> str:
     """A disk with too little room for a dataset."""
-    folder = bench.copy()
-    with small_disk(folder, "64k") as tree:
-        ends_naming(folder, "make room")
+    folder = bench.copy(RANDOM.parent)
+    with small_disk(folder) as tree:
+        leave_room(tree, 40)
+        ends_naming(folder, RANDOM, "make room")
         remount(tree, "size=200m")
-        bench.finish(folder)
+        bench.finish(folder, RANDOM)
     return "ends naming what is needed, before the HDF5 library crashes; with room made it goes on"
 
 
 def read_only_folder(bench: Bench) -> str:
     """A read-only output folder."""
-    folder = bench.copy()
-    with small_disk(folder, "200m") as tree:
-        shutil.copytree(bench.undisturbed / TREE, folder / TREE)
-        (folder / ONLINE).unlink()
-        (folder / TABLE).unlink()
+    folder = bench.copy(ONLINE)
+    with small_disk(folder) as tree:
         remount(tree, "ro")
-        ends_naming(folder, "Read-only file system")
+        ends_naming(folder, ONLINE, "Read-only file system")
         remount(tree, "rw")
-        bench.finish(folder)
+        bench.finish(folder, ONLINE)
     return "ends naming it, and trains nothing; once writable it goes on"
 
 
 def clock_set_back(bench: Bench) -> str:
     """A clock set back: what is there seems to be made tomorrow."""
-    folder = bench.copy(ONLINE, MIX)
+    folder = bench.copy(MIX)
     tomorrow = time.time() + 86_400
     for path in [*(folder / TREE).rglob("*"), *(folder / "models").rglob("*"), *(folder / "results").rglob("*")]:
         os.utime(path, (tomorrow, tomorrow))
-    bench.finish(folder)
-    again = snakemake(folder, *RUN)
+    bench.finish(folder, MIX)
+    again = snakemake(folder, *wanting(MIX))
     if again.returncode != 0:
         raise NotSurvived(f"a second time: {last_words(again)}")
     bench.compare(folder)
-    return "finishes; at worst a job is done again"
+    return "finishes; asked again, at worst it does the job again"
 
 
 def two_workflows(bench: Bench) -> str:
     """Two workflows started in one folder."""
     folder = bench.copy(ONLINE)
-    with running(folder, *RUN) as first:
+    with running(folder, *wanting(ONLINE)) as first:
         wait_for(lambda: bool(programs(first)))
-        ends_naming(folder, "cannot be locked")
+        ends_naming(folder, ONLINE, "cannot be locked")
         if first.wait() != 0:
             raise NotSurvived("the first one failed")
     bench.compare(folder)
@@ -270,25 +283,14 @@ def two_workflows(bench: Bench) -> str:
 def two_programs(bench: Bench) -> str:
     """Two programs that write one run."""
     folder = bench.copy(ONLINE)
-    arguments = [
-        "--env",
-        DATASET.parent.name,
-        "--arm",
-        "online",
-        "--seeds",
-        "2",
-        "--iterations",
-        "20",
-        "--device",
-        "cpu",
-    ]
+    arguments = ["--env", DATASET.parent.name, "--arm", "online", "--seeds", "2", "--iterations", str(ITERATIONS)]
     train = [sys.executable, "-m", "algos.dqn", *arguments, "--output", str(ONLINE), "--no-progress"]
     both = [subprocess.Popen(train, cwd=folder, env=environment(), stderr=subprocess.PIPE) for _ in range(2)]
     for process in both:
         _, said = process.communicate()
         if process.returncode != 0:
             raise NotSurvived(f"one of them failed: {said.decode()[-300:]}")
-    bench.finish(folder, "--touch")
+    bench.compare(folder)
     return "both finish, and write the same"
 
 
@@ -296,44 +298,45 @@ def truncated_dataset(bench: Bench) -> str:
     """A truncated dataset."""
     folder = bench.copy(MIX)
     os.truncate(folder / DATA, (folder / DATA).stat().st_size // 2)
-    ends_naming(folder, "main_data.hdf5", "truncated or was changed")
+    ends_naming(folder, MIX, "main_data.hdf5", "truncated or was changed")
     shutil.rmtree(folder / DATASET)
-    bench.finish(folder)
+    bench.finish(folder, MIX)
     return "ends naming the file; with the dataset removed it is played again"
 
 
 def bit_in_a_dataset(bench: Bench) -> str:
     """A bit flipped in a dataset."""
     folder = bench.copy(MIX)
+    whole = (folder / DATA).read_bytes()
     flip_a_bit(folder / DATA)
-    ends_naming(folder, "main_data.hdf5", "truncated or was changed")
-    shutil.rmtree(folder / DATASET)
-    bench.finish(folder)
-    return "ends naming the file; with the dataset removed it is played again"
+    ends_naming(folder, MIX, "main_data.hdf5", "truncated or was changed")
+    (folder / DATA).write_bytes(whole)
+    bench.finish(folder, MIX)
+    return "ends naming the file; with a whole copy of it the run is made"
 
 
 def bit_in_a_checkpoint(bench: Bench) -> str:
     """A bit flipped in a checkpoint."""
     folder = bench.copy(ONLINE)
-    with running(folder, *RUN) as workflow:
+    with running(folder, *wanting(ONLINE)) as workflow:
         wait_for((folder / CHECKPOINT).exists)
         kill(workflow)
     snakemake(folder, "--unlock")
     whole, tries = (folder / CHECKPOINT).read_bytes(), 3
     for _ in range(tries):
         (folder / CHECKPOINT).write_bytes(whole)
-        flip_a_bit(folder / CHECKPOINT, first=0)
-        ends_naming(folder, "online.checkpoint.safetensors", "damaged")
+        flip_a_bit(folder / CHECKPOINT)
+        ends_naming(folder, ONLINE, "online.checkpoint.safetensors", "damaged")
     (folder / CHECKPOINT).unlink()
-    bench.finish(folder)
+    bench.finish(folder, ONLINE)
     return f"{tries} places tried: each time it ends naming the file; with that removed the run starts anew"
 
 
 def bit_in_a_run(bench: Bench) -> str:
     """A bit flipped in a run file."""
-    folder = bench.copy()
+    folder = bench.copy(TABLE)
     flip_a_bit(folder / ONLINE)
-    ends_naming(folder, "online.csv", "was changed")
+    ends_naming(folder, TABLE, "online.csv", "was changed")
     (folder / ONLINE).unlink()
     bench.finish(folder)
     return "ends naming the file; with that removed the run is made again"
@@ -344,10 +347,10 @@ def bit_in_the_llm(bench: Bench) -> str:
     folder = bench.copy(DATASET)
     whole = (folder / WEIGHTS).read_bytes()
     flip_a_bit(folder / WEIGHTS)
-    ends_naming(folder, "model.safetensors", "was changed")
+    ends_naming(folder, META, "model.safetensors", "was changed")
     (folder / WEIGHTS).write_bytes(whole)
-    bench.finish(folder)
-    return "ends naming the file, before anything is played; with the file fetched again it goes on"
+    bench.finish(folder, META)
+    return "ends naming the file, before anything is played; with a whole copy of it the episodes are played"
 
 
 NEED_ROOT = (full_disk, full_disk_for_a_dataset, read_only_folder)
@@ -369,7 +372,7 @@ FAULTS = (
 def undisturbed_run(scratch: Path) -> Bench:
     """Make the run that all others are held against."""
     folder = make_workspace(scratch / "undisturbed")
-    done = snakemake(folder, *RUN)
+    done = snakemake(folder, *wanting(TABLE))
     if done.returncode != 0:
         sys.exit(f"error: the workflow fails undisturbed: {last_words(done)}")
     return Bench(scratch, folder, products(folder))
@@ -398,7 +401,7 @@ def main() -> None:
         head = [
             "# Faults, and what becomes of the results",
             "",
-            "Made by `make fault-test` on a small workflow (one environment, two agents, 20 iterations, a tiny LLM).",
+            "Made by `make fault-test` on a small workflow (one environment, two agents, a tiny LLM).",
             f"Its {len(bench.expected)} products (runs, final policies, episodes, tables) are held against those of an",
             "undisturbed run, byte for byte.",
             "",
