@@ -1,6 +1,6 @@
 """The smallest workflow in which everything happens, for the tests of clusters and faults.
 
-It is config/quick.yaml with one environment, two agents and 12 iterations, and a tiny random LLM made on the spot.
+It is config/quick.yaml with one environment, two agents and 8 iterations, and a tiny random LLM made on the spot.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[1]
-CONFIG, TREE, ENVIRONMENT, ITERATIONS = "config/small.yaml", Path("rerun/small"), "frozen-lake", 12
+CONFIG, TREE, ENVIRONMENT, ITERATIONS = "config/small.yaml", Path("rerun/small"), "frozen-lake", 8
 SETTINGS = {
     "tree": str(TREE),
     "environments": [ENVIRONMENT],

@@ -248,7 +248,7 @@ def read_only_folder(bench: Bench) -> str:
     folder = bench.copy(ONLINE)
     with small_disk(folder) as tree:
         remount(tree, "ro")
-        ends_naming(folder, ONLINE, "Read-only file system")
+        ends_naming(folder, ONLINE, "Write-protected output files")
         remount(tree, "rw")
         bench.finish(folder, ONLINE)
     return "ends naming it, and trains nothing; once writable it goes on"
@@ -378,38 +378,56 @@ def undisturbed_run(scratch: Path) -> Bench:
     return Bench(scratch, folder, products(folder))
 
 
+def write_table(products_count: int, tried: dict[str, str]) -> None:
+    """Write results/tables/faults.md; what was not tried now keeps the row that it has there."""
+    path = ROOT / "results/tables/faults.md"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    rows = {line.split(" | ")[0].removeprefix("| "): line for line in lines if line.startswith("| ")} | tried
+    head = [
+        "# Faults, and what becomes of the results",
+        "",
+        "Made by `make fault-test` on a small workflow (one environment, two agents, a tiny LLM). Each fault has to be",
+        "got over, or to end the workflow with an error that names it; then, with what it damaged removed or repaired,",
+        f"the same command has to finish, and all {products_count} products (runs, final policies, episodes, tables)",
+        "have to be those of an undisturbed run, byte for byte.",
+        "",
+        "| fault | what the workflow does | products |",
+        "|---|---|---|",
+    ]
+    named = [rows[name] for name in map(name_of, FAULTS) if name in rows]
+    path.write_text("\n".join([*head, *named]) + "\n", encoding="utf-8")
+
+
+def name_of(fault: Callable[[Bench], str]) -> str:
+    """Return a fault's name in the table."""
+    return str(fault.__doc__).rstrip(".")
+
+
+def try_out(fault: Callable[[Bench], str], bench: Bench) -> tuple[str, str]:
+    """Return what the workflow does under a fault, and whether its products are the same."""
+    if fault in NEED_ROOT and os.geteuid() != 0:
+        return "needs root", "not tried"
+    try:
+        return fault(bench), "the same"
+    except NotSurvived as error:
+        return str(error).replace("|", "/"), "**not survived**"
+
+
 def main() -> None:
-    """Try the faults named on the command line, or all, and write the table where all were tried."""
+    """Try the faults named on the command line, or all."""
     wanted = [fault for fault in FAULTS if fault.__name__ in sys.argv[1:]] or FAULTS
-    scratch, rows, survived = Path(tempfile.mkdtemp(prefix="loro-faults-")), [], True
+    scratch, tried = Path(tempfile.mkdtemp(prefix="loro-faults-")), {}
     try:
         bench = undisturbed_run(scratch)
         for fault in wanted:
-            name, began = str(fault.__doc__).rstrip("."), time.monotonic()
-            try:
-                if fault in NEED_ROOT and os.geteuid() != 0:
-                    outcome, verdict = "needs root", "not tried"
-                else:
-                    outcome, verdict = fault(bench), "the same"
-            except NotSurvived as error:
-                outcome, verdict, survived = str(error), "**not survived**", False
-            print(f"{verdict}: {name}: {outcome} ({time.monotonic() - began:.0f} s)", flush=True)
-            rows.append(f"| {name} | {outcome} | {verdict} |")
+            began = time.monotonic()
+            outcome, verdict = try_out(fault, bench)
+            print(f"{verdict}: {name_of(fault)}: {outcome} ({time.monotonic() - began:.0f} s)", flush=True)
+            tried[name_of(fault)] = f"| {name_of(fault)} | {outcome} | {verdict} |"
+            write_table(len(bench.expected), tried)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    if len(wanted) == len(FAULTS):
-        head = [
-            "# Faults, and what becomes of the results",
-            "",
-            "Made by `make fault-test` on a small workflow (one environment, two agents, a tiny LLM).",
-            f"Its {len(bench.expected)} products (runs, final policies, episodes, tables) are held against those of an",
-            "undisturbed run, byte for byte.",
-            "",
-            "| fault | the workflow | the products |",
-            "|---|---|---|",
-        ]
-        (ROOT / "results/tables/faults.md").write_text("\n".join([*head, *rows]) + "\n", encoding="utf-8")
-    sys.exit(not survived)
+    sys.exit(any("not survived" in row for row in tried.values()))
 
 
 if __name__ == "__main__":
