@@ -29,6 +29,7 @@ test: .venv/installed  ## all tests
 lint: .venv/installed  ## style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile
 
 figures: .venv/installed  ## paper_figs/ and results/tables/ from the shipped runs, in seconds
 	$(BIN)/snakemake figures
