@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import envs
 from envs.errors import Failure
 from envs.files import sha256
+from envs.text import describe
 
 TRANSCRIPTS = "transcripts.jsonl.gz"
 CONFORMS_TO = ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"]
@@ -111,7 +111,7 @@ def croissant(folder: Path, meta: dict[str, Any]) -> dict[str, Any]:
             "reinforcement learning",
             "offline reinforcement learning",
             *(["large language models"] if player else []),
-            envs.get(meta["environment"]).title,
+            describe(meta["environment"]).title,
         ],
         "distribution": [_file_object(folder, path) for path in files],
         **_responsible_ai(meta),
@@ -153,7 +153,7 @@ def _player(meta: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _name(meta: dict[str, Any]) -> str:
-    title = f"{envs.get(meta['environment']).title} played by {meta.get('policy', 'an unknown policy')}"
+    title = f"{describe(meta['environment']).title} played by {meta.get('policy', 'an unknown policy')}"
     style = Path(meta["prompt"]["file"]).stem if "prompt" in meta else None
     details = [f"{style} prompt"] if style not in (None, meta["environment"]) else []
     details += ["calibrated"] if meta.get("decision", {}).get("calibrate") else []
@@ -161,7 +161,7 @@ def _name(meta: dict[str, Any]) -> str:
 
 
 def _description(meta: dict[str, Any]) -> str:
-    title, name = envs.get(meta["environment"]).title, _model_name(meta)
+    title, name = describe(meta["environment"]).title, _model_name(meta)
     who = f"the LLM {name}" if name else "uniformly random actions" if meta.get("policy") == "random" else "a policy"
     count = f"{meta['episodes']} episode{'' if meta['episodes'] == 1 else 's'} ({meta['transitions']} transitions)"
     sentences = [f"{count} of {title}, played by {who}."]

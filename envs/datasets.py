@@ -19,10 +19,10 @@ from minari import MinariDataset
 from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
 
-import envs
 from envs.croissant import croissant
 from envs.errors import Failure, UsageError
 from envs.files import sha256, write_text, written_whole
+from envs.text import describe, make
 
 DATA_FILE = Path("data") / "main_data.hdf5"
 VERSIONS_OF = ("gymnasium", "minari", "numpy")
@@ -68,8 +68,8 @@ def save_dataset(
     `meta` describes where the episodes come from and is stored in `meta.json` together with the environment, counts,
     versions and the SHA-256 of the data file. `files` are further files of the folder, by name.
     """
-    environment = envs.get(env_name)
-    env = envs.make(env_name)
+    environment = describe(env_name)
+    env = make(env_name)
     with written_whole(path) as folder:
         (folder / "data").mkdir(parents=True)
         needed = 30_000 * len(episodes) + sum(e.observations.nbytes + 40 * len(e) for e in episodes)
@@ -135,7 +135,7 @@ def load_dataset(path: Path, env_name: str) -> list[Episode]:
     not have the recorded SHA-256, cannot be read, or holds episodes of a wrong shape or numbers that are not finite.
     """
     meta = read_meta(path)
-    if meta.get("environment") != envs.get(env_name).name:
+    if meta.get("environment") != describe(env_name).name:
         raise UsageError(f"Dataset {path} is of environment '{meta.get('environment')}', not '{env_name}'.")
     if not (path / DATA_FILE).exists():
         raise Failure(f"Dataset {path}: {DATA_FILE} is missing; make the dataset anew.")
@@ -167,7 +167,7 @@ def load_dataset(path: Path, env_name: str) -> list[Episode]:
         )
     for episode, recorded in zip(episodes, returns, strict=True):
         episode.recorded_return = recorded
-    env = envs.make(env_name)  # once: a console game takes its time to start
+    env = make(env_name)  # once: a console game takes its time to start
     for index, episode in enumerate(episodes):
         _check_episode(path, index, episode, env)
     env.close()

@@ -452,6 +452,19 @@ TEXT_ENVIRONMENTS: dict[str, TextEnvironment] = {
 }
 
 
+def reachable(environment: TextEnvironment) -> dict[State, tuple[Outcome, ...]]:
+    """Return what each macro action leads to, of every state in which one can be asked for, nearest states first."""
+    outcomes: dict[State, tuple[Outcome, ...]] = {}
+    waiting = {environment.start: None}  # in the order of discovery
+    while waiting:
+        state = next(iter(waiting))
+        del waiting[state]
+        outcomes[state] = tuple(action(state) for action in environment.actions)
+        reached = (outcome.state for outcome in outcomes[state])
+        waiting |= dict.fromkeys(new for new in reached if not new.served and new not in outcomes)
+    return outcomes
+
+
 class Overcooked(gymnasium.Env):
     """One cook's kitchen as a gymnasium environment over macro actions.
 

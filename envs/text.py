@@ -24,6 +24,21 @@ PROMPT = Path("prompts") / "text_game.yaml"
 """How an LLM is asked for an action where the environment speaks for itself."""
 
 
+def describe(name: str) -> Any:
+    """Return the description (`name`, `title`, `horizon`, ...) of an environment, in words or not.
+
+    Raises UsageError for an unknown name.
+    """
+    return TEXT_ENVIRONMENTS[name] if name in TEXT_ENVIRONMENTS else envs.get(name)
+
+
+def make(name: str) -> gymnasium.Env:
+    """Make an environment, in words or not."""
+    if name in TEXT_ENVIRONMENTS:
+        return gymnasium.make(TEXT_ENVIRONMENTS[name].gym_id, disable_env_checker=True).unwrapped
+    return envs.make(name)
+
+
 class Situation(NamedTuple):
     """A state as a player meets it."""
 
@@ -69,9 +84,7 @@ class TextGame:
 
     def make(self) -> gymnasium.Env:
         """Make the environment. Where it does not itself end an episode at the horizon, the player does."""
-        if self.speaks:
-            return gymnasium.make(self.environment.gym_id, disable_env_checker=True).unwrapped
-        return envs.make(self.name).unwrapped
+        return make(self.name).unwrapped
 
     def read(self, observation: Any, info: dict[str, Any]) -> Situation:
         """Return the situation that a reset or a step has led to."""
@@ -81,6 +94,24 @@ class TextGame:
         words = self.environment.words(observation)
         told = self.prompt.observation.format(**words)
         return Situation(self.stating.observation.format(**words), self.words, told, numbers)
+
+    def recall(self, observation: Any) -> Situation:
+        """Return the situation that a recorded observation stands for.
+
+        Raises UsageError where an observation does not tell the admissible actions (ALFWorld).
+        """
+        if self.name in alfworld.TEXT_ENVIRONMENTS:
+            raise UsageError(f"The observations of {self.name} do not tell what can be done: its episodes are no data.")
+        if not self.speaks:
+            return self.read(observation, {})
+        texts = {"text": self.environment.text(observation), "actions": self.environment.action_texts(observation)}
+        return self.read(observation, texts)
+
+    def place(self, action: int) -> int:
+        """Return the place of an environment's action among the admissible ones, -1 where it is none of them."""
+        if self.numbers_of_actions is None:
+            return int(action)
+        return self.numbers_of_actions.index(action) if action in self.numbers_of_actions else -1
 
     def _numbers(self, observation: Any) -> tuple[float, ...]:
         if isinstance(observation, str):
@@ -102,23 +133,15 @@ class TextGame:
         cells = range(self.cells)
         if self.speaks:
             land = "".join(frozen_lake_text.MAP)
-            words = self.environment.action_texts
-            infos = {cell: {"text": self.environment.text(cell), "actions": words(cell)} for cell in cells}
-            return [self.read(cell, infos[cell]) for cell in cells if land[cell] not in "HG"]
-        return [self.read(cell, {}) for cell in cells]
+            return [self.recall(cell) for cell in cells if land[cell] not in "HG"]
+        return [self.recall(cell) for cell in cells]
 
     def _kitchens(self) -> list[Situation]:
         """Walk through all states of the kitchen; different states may look the same."""
-        found, waiting = {self.environment.start}, [self.environment.start]
         situations: dict[str, Situation] = {}
-        for state in waiting:
-            observation = self.environment.observation(state)
-            info = {"text": self.environment.text(observation), "actions": self.environment.action_texts(observation)}
-            situations.setdefault(info["text"], self.read(observation, info))
-            reached = [action(state).state for action in self.environment.actions]
-            new = [state for state in dict.fromkeys(reached) if state not in found and not state.served]
-            found.update(new)
-            waiting += new
+        for state in overcooked.reachable(self.environment):
+            situation = self.recall(self.environment.observation(state))
+            situations.setdefault(situation.text, situation)
         return list(situations.values())
 
     def chat(self, told: str, actions: tuple[str, ...]) -> Chat:
