@@ -231,6 +231,9 @@ wildcard_constraints:
     kind="|".join(KINDS),
 
 
+include: "analysis/prior.smk"
+
+
 rule all:
     default_target: True
     input:
@@ -242,6 +245,7 @@ rule all:
         [f"{TREE}/results/claims.md", f"{TREE}/results/tables/fidelity.md"] if config["grid"] else [],
         f"{TREE}/paper_figs/coverage.pdf" if PLAYERS else [],
         f"{TREE}/results/tables/scores.md",
+        [f"{TREE}/{product}" for product in PRIOR_PRODUCTS] if config["grid"] else [],
 
 
 # --- The LLM's episodes ----------------------------------------------------------------------------------------------

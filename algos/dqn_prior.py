@@ -441,7 +441,8 @@ def main() -> None:
     device = torch.device("cuda" if args.device != "cpu" and torch.cuda.is_available() else "cpu")
     reading = {"length_normalised": args.length_normalised, "calibrated": args.calibrated, "on_zeros": args.on_zeros}
     prior = open_prior(args.prior, args.env, temperature=args.prior_temperature, **reading) if args.prior else None
-    run = Run(args, prior.sha256 if prior else None, columns=(*COLUMNS, "train_success", "eval_success"))
+    columns = (*COLUMNS, "train_success", "eval_success")
+    run = Run(args, columns=columns, prior_sha256=prior.sha256 if prior else None)
 
     # env setup: the game in the words in which the prior was asked
     game = prior.game if prior else TextGame(args.env)

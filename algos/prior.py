@@ -5,11 +5,14 @@ Paper: "Efficient Reinforcement Learning with Large Language Model Priors" (Yan 
     python -m algos.prior --env overcooked-tomato --output rerun/results/priors/overcooked-tomato/smollm2-135m.jsonl
     python -m algos.prior --env alfworld --way sample --samples 5 --output .../alfworld/smollm2-135m.jsonl
     python -m algos.prior --env overcooked-tomato --way uniform --output .../overcooked-tomato/uniform.jsonl
+    python -m algos.prior --env overcooked-tomato --way scripted --share 0.5 --output .../scripted-50.jsonl
 
 `score` is exact: the log-probability of every admissible action's words as the LLM's whole reply, p their softmax.
 `sample` is the paper's way: the LLM writes so many replies, each is mapped to the action that it names most often, and
 p is their share. Replies that name no action, or several equally often, are counted as unmatched and count for none;
 in the paper's released code they count for the last action. `uniform` asks nobody, and `table` is a file of your own.
+`scripted` writes such a table: a share of the probability on the best actions, the rest on all alike. It is no LLM but
+a control, what a prior of known quality would do.
 
 The file has JSON lines: first what was asked and of whom, then a row per distinct text and list of actions, with what
 the LLM made of it. Its scores do not depend on temperature, normalisation or calibration, the reader's choice.
@@ -19,6 +22,7 @@ to ask, and what is answered is added to the same file, under a lock: each text 
 """
 
 import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -34,7 +38,8 @@ from tqdm import tqdm
 from algos.llm import DEFAULT_MODEL, LocalLLM, Reading, Sampling, ServerLLM
 from envs.cache import Cache, Row
 from envs.errors import Failure, UsageError, run_command_line
-from envs.files import sha256
+from envs.files import sha256, write_text
+from envs.plans import Plan
 from envs.text import Situation, TextGame
 
 Question = tuple[str, tuple[str, ...]]
@@ -53,7 +58,7 @@ class Args:
     """the file to write (.jsonl), or to go on with"""
     env: str = "overcooked-tomato"
     """the environment: one in words, or one of LORO's with discrete actions (see envs/text.py)"""
-    way: Literal["score", "sample", "uniform"] = "score"
+    way: Literal["score", "sample", "uniform", "scripted"] = "score"
     """how the LLM's opinion is taken, see above"""
     samples: int = 5
     """sample: replies per text (5: the paper's k)"""
@@ -65,6 +70,8 @@ class Args:
     """sample: longest reply in tokens (the paper: 10 online, 20 offline)"""
     seed: int = 0
     """sample: first key of the random numbers"""
+    share: float = 0.5
+    """scripted: the probability that the best actions have together, beside their part of the rest"""
     style: Literal["verbal", "numeric"] = "verbal"
     """LORO's environments: which of the prompts in prompts/<env>/"""
 
@@ -295,6 +302,17 @@ def open_prior(path: Path, env: str, **options: Any) -> Prior:
     return Prior(path, game, **options)
 
 
+def write_scripted(args: Args, game: TextGame) -> int:
+    """Write the table of a scripted prior and return how many texts it holds."""
+    rows = [
+        {"text": situation.told, "actions": list(situation.actions), "p": p.tolist()}
+        for situation, p in Plan(game).prior(args.share)
+    ]
+    header = {"way": "table", "environment": args.env, "scripted_share": args.share}
+    write_text(args.output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in [header, *rows]))
+    return len(rows)
+
+
 def check(args: Args) -> None:
     """Raise UsageError for arguments that cannot be meant."""
     for name in ("samples", "max_new_tokens", "threads"):
@@ -302,6 +320,8 @@ def check(args: Args) -> None:
             raise UsageError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}.")
     if args.temperature < 0 or args.seed < 0 or not 0 < args.top_p <= 1:
         raise UsageError("--temperature and --seed must not be negative, --top-p in (0, 1].")
+    if not 0 <= args.share <= 1:
+        raise UsageError(f"--share must be from 0 to 1, not {args.share}.")
     if args.server and args.way != "sample":
         raise UsageError("--server: servers do not tell the log-probabilities of given words; use --way sample.")
     if args.output.suffix != ".jsonl":
@@ -314,6 +334,9 @@ def main() -> None:
     check(args)
     torch.set_num_threads(args.threads)
     game = TextGame(args.env, args.style)
+    if args.way == "scripted":
+        print(f"{args.output}: {write_scripted(args, game)} texts.")
+        return
     llm = None if args.way == "uniform" else load_llm({name: getattr(args, name) for name in vars(args)})
     prior = Prior(args.output, game, header=describe(args, game, llm), llm=llm)
     situations = game.situations() if args.way != "uniform" else []

@@ -2,7 +2,7 @@
 
     python -m analysis.policy_run --env cartpole --dataset DIR --output .../paper/cartpole/llm-policy_qwen-7b.csv
 
-One row per episode: `iteration` is its number, `eval_return` its return. An imported episode whose first step
+One row per episode: `iteration` is its number, `eval_return` its return; in text games `eval_success` follows. An imported episode whose first step
 could not be paired counts as it was played: with the return that the authors stored, and that step's length.
 """
 
@@ -19,6 +19,7 @@ from analysis.runs import COLUMNS
 from envs.datasets import load_dataset, read_meta
 from envs.errors import Failure, run_command_line
 from envs.files import write_text
+from envs.text import TEXT_ENVIRONMENTS
 
 
 @dataclass
@@ -47,6 +48,8 @@ def main() -> None:
     table["env_steps"] = np.cumsum(lengths)
     table["train_return"] = table["eval_return"] = [f"{episode.total_reward:.9g}" for episode in episodes]
     table["eval_length"] = lengths
+    if args.env in TEXT_ENVIRONMENTS:  # the goal alone ends an episode with a reward
+        table["eval_success"] = [int(e.terminations[-1] and e.rewards[-1] > 0) for e in episodes]
     description = {
         "algorithm": "none: the recorded policy",
         "arguments": {"env": args.env, "dataset": str(args.dataset)},

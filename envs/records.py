@@ -66,7 +66,13 @@ def keep_freed_memory() -> None:
 class Run:
     """One run: its table of results [repeats, seeds, iterations, columns], its checkpoint, its final files."""
 
-    def __init__(self, args: Any, dataset_sha256: str | None = None, columns: tuple[str, ...] = COLUMNS) -> None:
+    def __init__(
+        self,
+        args: Any,
+        dataset_sha256: str | None = None,
+        columns: tuple[str, ...] = COLUMNS,
+        prior_sha256: str | None = None,
+    ) -> None:
         """Prepare the run of `args` (its `output`, `track`, `carry_over`, `seeds`, `iterations` are used here).
 
         `columns`: COLUMNS, and after them what else an algorithm measures.
@@ -74,6 +80,7 @@ class Run:
         training show it.
         """
         self.args, self.dataset_sha256, self.columns = args, dataset_sha256, columns
+        self.prior = {} if prior_sha256 is None else {"prior_sha256": prior_sha256}
         self.output = args.output
         self.checkpoint = self.output.with_suffix(".checkpoint.safetensors")
         if self.output.suffix != ".csv":
@@ -82,7 +89,7 @@ class Run:
             raise UsageError(f"--output {self.output} is a folder: give the name of a file.")
         self._check_folder()
         arguments = {k: str(v) for k, v in asdict(args).items() if k not in DO_NOT_CHANGE_RESULTS}
-        self.identity = {**arguments, "dataset_sha256": str(dataset_sha256)}
+        self.identity = {**arguments, "dataset_sha256": str(dataset_sha256), **self.prior}
         self.table = np.full((args.carry_over, args.seeds, args.iterations, len(columns)), np.nan)
         self.finished_blocks = 0
         self.seconds_before, self.started = 0.0, time.monotonic()
@@ -190,6 +197,7 @@ class Run:
             "algorithm": algorithm,
             "arguments": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self.args).items()},
             "dataset_sha256": self.dataset_sha256,
+            **self.prior,
             "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
             "git_commit": self.git_commit,
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
