@@ -104,7 +104,9 @@ def test_an_update_is_what_a_plain_loop_computes(k, batch_size, dataset, tmp_pat
     for seed, (online, target, gradients) in enumerate(expected):
         for networks, new in ((agents.online, online), (agents.target, target)):
             for found, x, g in zip(networks, new, gradients, strict=True):
-                clear = np.abs(g) > 1e-6  # where a gradient is all but 0, Adam's first step has the sign of its rounding
+                clear = (
+                    np.abs(g) > 1e-6
+                )  # where a gradient is all but 0, Adam's first step has the sign of its rounding
                 assert found[seed].detach().numpy()[clear] == pytest.approx(x[clear], abs=2e-5)
 
 
