@@ -1,4 +1,4 @@
-"""CQL-Prior: an update by hand, independent seeds, the same bytes, and what good data and a perfect prior make of it."""
+"""CQL-Prior: an update by hand, independent seeds, the same bytes, and what good data and a perfect prior do."""
 
 import json
 import os

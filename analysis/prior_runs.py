@@ -1,0 +1,83 @@
+"""Reading the second paper's runs: .../prior/<env>/<arm>.csv, <arm> being arm_prior_alpha_k_n without what is standard."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from envs.errors import Failure, UsageError
+from envs.text import NAMES
+
+COLUMNS = ["seed", "repeat", "iteration", "env_steps", "train_return", "eval_return", "eval_length", "loss", "q_mean"]
+LEARNERS = ("dqn", "cql", "ppo")
+POLICIES = ("llm-policy", "random-policy")
+NAME = re.compile(
+    r"(?P<arm>(?:dqn|cql|ppo)(?:-prior)?|llm-policy|random-policy)(?:_(?P<prior>(?!alpha|k\d|kall|n\d)[a-z0-9.-]+))?"
+    r"(?:_alpha(?P<alpha>\d[\d.]*))?(?:_k(?P<k>\d+|all))?(?:_n(?P<size>\d+))?"
+)
+
+
+@dataclass
+class PriorRun:
+    """One run file and what its path says; what is None has its standard value or does not concern the arm."""
+
+    path: Path
+    env: str
+    arm: str
+    prior: str | None
+    alpha: float | None
+    k: str | None
+    size: int | None
+    table: pd.DataFrame
+
+    @property
+    def learner(self) -> str:
+        """Return dqn, cql or ppo; of a policy that does not learn, its arm."""
+        return self.arm.removesuffix("-prior")
+
+    def curves(self, column: str = "eval_success") -> np.ndarray:
+        """Return a column [seeds, iterations]."""
+        return self.table.pivot_table(index="seed", columns="iteration", values=column).to_numpy()
+
+    def last(self, column: str = "eval_success", share: float = 0.2) -> np.ndarray:
+        """Return each seed's mean [seeds] over the last part of its evaluations."""
+        curves = self.curves(column)
+        return curves[:, -max(1, round(share * curves.shape[1])) :].mean(axis=1)
+
+    def argument(self, name: str) -> int:
+        """Return an argument that the run was made with; raise Failure where its .json does not say it."""
+        try:
+            return json.loads(self.path.with_suffix(".json").read_text(encoding="utf-8"))["arguments"][name]
+        except (OSError, ValueError, KeyError) as error:
+            raise Failure(f"{self.path.with_suffix('.json')} does not say the run's {name}.") from error
+
+
+def read_prior_run(path: Path) -> PriorRun:
+    """Read a run; raise UsageError when there is none or it is not named like one, Failure when it is damaged."""
+    name = NAME.fullmatch(path.stem)
+    folder, env = (path.parts[-3], path.parts[-2]) if len(path.parts) >= 3 else ("", "")
+    with_prior = name is not None and (name["arm"].endswith("-prior") or name["arm"] == "llm-policy")
+    if name is None or folder != "prior" or env not in NAMES or with_prior != (name["prior"] is not None):
+        raise UsageError(f"{path} is not named like a run with priors: .../prior/<env>/<arm>.csv.")
+    if not path.is_file():
+        raise UsageError(f"There is no run {path}.")
+    try:
+        table = pd.read_csv(path)
+    except ValueError as error:
+        raise Failure(f"Run {path} cannot be read as a table ({error}).") from error
+    if list(table.columns[: len(COLUMNS)]) != COLUMNS or "eval_success" not in table or table.empty:
+        raise Failure(
+            f"Run {path} does not have the columns {','.join(COLUMNS)} and eval_success, and rows below them."
+        )
+    rows = table.seed.nunique() * (table.iteration.max() + 1)
+    if table.duplicated(["seed", "iteration"]).any() or table.iteration.min() < 0 or len(table) != rows:
+        raise Failure(f"Run {path} is incomplete: every seed must have every iteration, once.")
+    for column in ("eval_return", "eval_success"):
+        if not pd.api.types.is_numeric_dtype(table[column]) or not np.isfinite(table[column]).all():
+            raise Failure(f"Run {path} is incomplete: {column} is not a finite number everywhere.")
+    alpha, size = name["alpha"], name["size"]
+    numbers = (float(alpha) if alpha else None, name["k"], int(size) if size else None)
+    return PriorRun(path, env, name["arm"], name["prior"], *numbers, table)
