@@ -2,8 +2,9 @@
 
     python -m analysis.policy_run --env cartpole --dataset DIR --output .../paper/cartpole/llm-policy_qwen-7b.csv
 
-One row per episode: `iteration` is its number, `eval_return` its return; in text games `eval_success` follows. An imported episode whose first step
-could not be paired counts as it was played: with the return that the authors stored, and that step's length.
+One row per episode: `iteration` is its number, `eval_return` its return; in text games `eval_success` follows. An
+imported episode whose first step could not be paired counts as it was played: with the return that the authors stored,
+and that step's length.
 """
 
 import hashlib

@@ -49,6 +49,12 @@ def prior_runs(prefix, kind):
     return runs
 
 
+def prior_missing(kind):
+    """Return the argument that names the runs of a figure that are not shipped."""
+    runs = [Path(run) for run in prior_runs("", kind) if not Path(run).exists()]
+    return " ".join(["--missing", *(f"{run.parent.name}/{run.stem}" for run in runs)] if runs else [])
+
+
 def prior_file(game, prior):
     """Name a prior: the one that is shipped, unless it is to be made afresh."""
     shipped = f"results/priors/{game}/{prior}.jsonl"
@@ -227,8 +233,11 @@ rule fresh_prior_figure:
         md=f"{TREE}/results/tables/prior_{{kind}}.md",
     wildcard_constraints:
         kind="|".join(PRIOR_KINDS),
+    params:
+        missing="",
     shell:
-        "python -m analysis.prior_figures --kind {wildcards.kind} --runs {input} --output {output.pdf} --table {output.csv}"
+        "python -m analysis.prior_figures --kind {wildcards.kind} --runs {input} {params.missing} --output {output.pdf}"
+        " --table {output.csv}"
 
 
 use rule fresh_prior_figure as prior_figure with:
@@ -241,3 +250,5 @@ use rule fresh_prior_figure as prior_figure with:
         md="results/tables/prior_{kind}.md",
     wildcard_constraints:
         kind="|".join(PRIOR_KINDS),
+    params:
+        missing=lambda wildcards: prior_missing(wildcards.kind),

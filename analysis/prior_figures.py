@@ -44,9 +44,10 @@ INTRODUCTIONS = {
     "online": """\
 # DQN with and without a prior, online
 
-Success over training is the mean of all evaluations' success: 1 is a game solved from the first evaluation on. Last: the
-mean of the last fifth of the evaluations. Solved after: training episodes until 5 evaluations in a row succeed in 90%,
-the median over the seeds that get there (how many of them). Difference: success over training minus the plain learner's.
+Success over training is the mean of all evaluations' success: 1 is a game solved from the first evaluation on. Last:
+the mean of the last fifth of the evaluations. Solved after: training episodes until 5 evaluations in a row succeed in
+90%, the median over the seeds that get there (how many of them). Difference: success over training minus that of the
+learner without a prior.
 """,
     "offline": """\
 # CQL with and without a prior, offline
@@ -57,14 +58,21 @@ evaluations.
     "ablations": """\
 # How many proposals (k), and how much Q or the prior weigh (alpha)
 
-Alpha of DQN-Prior is the temperature of exp(Q / alpha) over the proposals; alpha of PPO-Prior is the weight of KL(pi || p)
-in the loss. Columns as in prior_online.md.
+Alpha of DQN-Prior is the temperature of exp(Q / alpha) over the proposals; alpha of PPO-Prior is the weight of
+KL(pi || p) in the loss. Columns as in prior_online.md.
 """,
 }
 INTRODUCTIONS["ppo"] = INTRODUCTIONS["online"].replace("# DQN", "# PPO")
+CLAIM = """\
+The paper's claim is that with the prior over 90% fewer samples reach the same return: a ratio below 0.1. Needed: the
+size at which the mean success reaches the level, between two sizes by the logarithm. Ratio: with the prior over that
+without; 0 and ∞ in an interval are resamples in which only one of both gets there.
+"""
 FOOT = """
 Means over seeds [95% bootstrap interval; of few seeds it is too narrow]. scripted-N is no LLM but a control: N% of the
-probability on the best actions, the rest on all alike. A policy's row is its play without any learning.
+probability on the best actions, the rest on all alike; uniform is the same with nothing on the best, so that what it
+gains over the plain learner is not knowledge but the other way of exploring. A policy's row is its play without any
+learning.
 """
 
 
@@ -80,6 +88,8 @@ class Args:
     """the PDF to write; the PNG goes beside it"""
     table: Path
     """the CSV to write; the .md goes beside it"""
+    missing: tuple[str, ...] = ()
+    """runs that belong to it and are not computed yet, to be named below the table"""
 
 
 # --- Numbers ---------------------------------------------------------------------------------------------------------
@@ -436,24 +446,18 @@ def ratio_text(row: dict) -> str:
 
 def offline_markdown(rows: list[dict], comparisons: list[dict]) -> list[str]:
     """Return both tables of the offline runs for reading."""
-    lines = [
-        "The paper's claim is that with the prior over 90% fewer samples reach the same return: a ratio below 0.1. Needed:",
-        "the size at which the mean success reaches the level, between two sizes by the logarithm. Ratio: with the prior",
-        "over without; 0 and ∞ in an interval are resamples in which only one of both gets there.",
-        "",
-    ]
-    cells = [
-        [describe(row["env"]).title, row["prior"], f"{row['level']:g}", size_text(row["needed"], row)]
-        + [size_text(row["needed_plain"], row), ratio_text(row)]
-        for row in comparisons
-    ]
-    lines += lines_of("environment | prior | level of success | needed with the prior | needed without | ratio", cells)
-    cells = [
-        [describe(row["env"]).title, arm_title(row), "" if row["transitions"] is None else str(row["transitions"])]
-        + [cell(row, "success"), cell(row, "return")]
-        + [str(row["seeds"]) if "seeds" in row else f"{row['episodes']} episodes"]
-        for row in rows
-    ]
+    head = "environment | prior | level of success | needed with the prior | needed without | ratio"
+    cells = []
+    for row in comparisons:
+        sizes = [size_text(row[name], row) for name in ("needed", "needed_plain")]
+        cells.append([describe(row["env"]).title, row["prior"], f"{row['level']:g}", *sizes, ratio_text(row)])
+    lines = [CLAIM, *lines_of(head, cells)]
+    cells = []
+    for row in rows:
+        transitions = "" if row["transitions"] is None else str(row["transitions"])
+        count = str(row["seeds"]) if "seeds" in row else f"{row['episodes']} episodes"
+        means = [cell(row, name) for name in ("success", "return")]
+        cells.append([describe(row["env"]).title, arm_title(row), transitions, *means, count])
     return lines + lines_of("environment | arm | transitions | success | return | seeds", cells)
 
 
@@ -486,6 +490,8 @@ def main() -> None:
         lines = learning_markdown(rows)
     content = pd.concat([pd.DataFrame(rows), pd.DataFrame(comparisons)]) if comparisons else pd.DataFrame(rows)
     write_text(args.table.with_suffix(".csv"), content.to_csv(index=False, float_format="%.8g"))
+    if args.missing:
+        lines += [f"Not computed yet: {', '.join(args.missing)}.", ""]
     text = "\n".join([INTRODUCTIONS[args.kind], *lines]).rstrip("\n") + "\n" + FOOT
     write_text(args.table.with_suffix(".md"), text)
     save_figure(figure, args.output)

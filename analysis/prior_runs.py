@@ -1,4 +1,4 @@
-"""Reading the second paper's runs: .../prior/<env>/<arm>.csv, <arm> being arm_prior_alpha_k_n without what is standard."""
+"""Reading the second paper's runs: .../prior/<env>/<arm>.csv, <arm> being arm_prior_alpha_k_n without the standard."""
 
 import json
 import re

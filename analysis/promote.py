@@ -5,7 +5,8 @@
 A run is refused when it does not hold what its name promises: its environment, protocol, arm and every seed and
 iteration; when its .json is missing; or when runs of one environment were made with different versions. Episodes are
 refused when their data is damaged, or their transcript does not tell every step. Those that were imported are left
-where they are: they are the authors' to give. What is drawn from files that are not shipped (PRODUCTS) is copied as is.
+where they are: they are the authors' to give. A tree's priors go along with its runs. What is drawn from files that are
+not shipped (PRODUCTS) is copied as is.
 """
 
 import gzip
@@ -17,6 +18,7 @@ from pathlib import Path
 import tyro
 
 import envs
+from analysis.prior_runs import read_prior_run
 from analysis.runs import POLICIES, read_run
 from envs.datasets import load_dataset, read_meta
 from envs.errors import Failure, UsageError, run_command_line
@@ -49,11 +51,10 @@ class Args:
 
 def check(run: Path) -> dict:
     """Return the .json of a run at <protocol>/<env>/<arm>.csv; raise Failure when the run is not what it should be."""
+    if run.parts[-3] == "prior":
+        return check_prior_run(run)
     content = read_run(run)  # refuses damaged, doubled and incomplete rows, and what its .json does not tell
-    try:
-        description = json.loads(run.with_suffix(".json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise Failure(f"{run} has no .json beside it that says how it was made.") from error
+    description = describe_run(run)
     arguments = description["arguments"]
     promised = ["env"]
     if content.arm not in POLICIES:
@@ -66,6 +67,35 @@ def check(run: Path) -> dict:
     if content.arm in POLICIES:
         return description
     rows = arguments["seeds"] * arguments["carry_over"] * envs.get(content.env).iterations
+    if len(content.table) != rows:
+        raise Failure(f"{run} should have {rows} rows and has {len(content.table)}.")
+    return description
+
+
+def describe_run(run: Path) -> dict:
+    """Return the .json of a run; raise Failure where there is none."""
+    try:
+        return json.loads(run.with_suffix(".json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise Failure(f"{run} has no .json beside it that says how it was made.") from error
+
+
+def check_prior_run(run: Path) -> dict:
+    """Return the .json of a run at prior/<env>/<arm>.csv; raise Failure when the run is not what it should be."""
+    content, description = read_prior_run(run), describe_run(run)  # refuses damaged, doubled and incomplete rows
+    arguments = description["arguments"]
+    if arguments["env"] != content.env:
+        raise Failure(f"{run} was made in {arguments['env']}.")
+    if content.arm in POLICIES:
+        return description
+    alpha = "alpha" if content.learner == "ppo" else "temperature"
+    named = {"arm": content.arm, "prior": content.prior, alpha: content.alpha, "transitions": content.size}
+    named["k"] = content.k if content.k in (None, "all") else int(content.k)
+    told = {**arguments, "prior": arguments["prior"] and Path(arguments["prior"]).stem}
+    for name, value in named.items():
+        if value is not None and told.get(name) != value:
+            raise Failure(f"{run} was made with {name} {told.get(name)}.")
+    rows = arguments["seeds"] * arguments["iterations"]
     if len(content.table) != rows:
         raise Failure(f"{run} should have {rows} rows and has {len(content.table)}.")
     return description
@@ -110,6 +140,9 @@ def main() -> None:
     for folder in collected:
         with written_whole(args.to / "results/datasets" / Path(*folder.parts[-2:])) as temporary:
             shutil.copytree(folder, temporary)
+    for prior in sorted((args.tree / "results/priors").glob("*/*.jsonl")):
+        with written_whole(args.to / "results/priors" / Path(*prior.parts[-2:])) as temporary:
+            shutil.copyfile(prior, temporary)
     for name in PRODUCTS:
         if (args.tree / name).exists():
             with written_whole(args.to / name) as temporary:
