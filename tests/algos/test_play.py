@@ -5,9 +5,10 @@ import json
 import minari
 import numpy as np
 import pytest
-from prior_files import TOMATO, run, write_table, write_uniform
+from prior_files import SOLUTION, TOMATO, run, write_table, write_uniform
 
-from algos import play
+from algos import play, prior
+from algos.prior import open_prior
 from envs.datasets import DATA_FILE, load_dataset
 from envs.text import TextGame
 
@@ -102,4 +103,24 @@ def test_bad_arguments(arguments, sentence, status, tmp_path, monkeypatch, capsy
         run(play, ["--no-progress", *arguments, "--output", tmp_path / "d"], monkeypatch)
     assert stopped.value.code == status
     assert sentence in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_scripted_prior_is_a_file_as_any_other(tmp_path, monkeypatch):
+    path = tmp_path / "scripted.jsonl"
+    run(prior, ["--env", TOMATO, "--way", "scripted", "--share", 0.5, "--output", path], monkeypatch)
+    game = TextGame(TOMATO)
+    env, found = game.make(), open_prior(path, TOMATO)
+    situation = game.read(*env.reset())
+    for best in SOLUTION:
+        p = found(situation)
+        assert p[best] == pytest.approx(p.max()) and p.sum() == pytest.approx(1) and p.min() == pytest.approx(0.1)
+        observation, *_, info = env.step(best)
+        situation = game.read(observation, info)
+
+
+def test_a_share_of_more_than_all_is_refused(tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run(prior, ["--way", "scripted", "--share", 2, "--output", tmp_path / "p.jsonl"], monkeypatch)
+    assert stopped.value.code == 2 and "--share must be from 0 to 1" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

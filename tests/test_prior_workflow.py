@@ -1,0 +1,37 @@
+"""The second paper's part of the workflow: shipped figures never train, fresh ones train what they show."""
+
+import shutil
+
+import yaml
+from test_workflow import clone, jobs, snakemake  # noqa: F401 - a fixture
+
+KINDS = ("online", "offline", "ppo", "ablations")
+
+
+def test_shipped_figures_never_train(clone):  # noqa: F811
+    targets = [f"paper_figs/prior_{kind}.pdf" for kind in KINDS]
+    assert jobs(clone, *targets) == {"prior_figure": 4}
+
+
+def test_fresh_figures_train_what_they_show(clone):  # noqa: F811
+    shutil.rmtree(clone / "results/priors")  # as where the LLMs are still to be asked
+    config = yaml.safe_load((clone / "config/prior.yaml").read_text())
+    part = config["offline"]["overcooked-tomato"]
+    config |= {"online": {"frozen-lake-text": ["smollm2-135m", "scripted-50"]}, "offline": {"overcooked-tomato": part}}
+    (clone / "config/prior.yaml").write_text(yaml.safe_dump(config))
+    online = jobs(clone, "rerun/paper_figs/prior_online.pdf")
+    models = {"fetch_llm": online.pop("fetch_llm", 0), "fetch_encoder": online.pop("fetch_encoder", 0)}
+    assert models == {"fetch_llm": 1, "fetch_encoder": 1}, "in a clone there are no models"
+    policies = {"ask_prior": 1, "script_prior": 1, "play_prior": 2, "play_random": 1}
+    assert online == {"train_prior": 3, **policies, "fresh_prior_figure": 1}
+    offline = jobs(clone, "rerun/paper_figs/prior_offline.pdf")
+    assert offline["train_prior"] == (1 + len(part["priors"])) * len(part["sizes"]) and offline["mixture"] == 1
+
+
+def test_a_mistake_in_its_configuration_is_named(clone):  # noqa: F811
+    config = yaml.safe_load((clone / "config/prior.yaml").read_text())
+    config["sedes"] = 3
+    (clone / "config/prior.yaml").write_text(yaml.safe_dump(config))
+    done = snakemake(clone, "--dry-run", "paper_figs/prior_online.pdf")
+    output = done.stdout + done.stderr
+    assert done.returncode == 1 and "'sedes' was unexpected" in output and "Traceback" not in output
