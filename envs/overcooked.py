@@ -507,6 +507,9 @@ class Overcooked(gymnasium.Env):
         self.action_space = gymnasium.spaces.Discrete(len(self.actions))
         shape = self.environment.observation(self.environment.start).shape
         self.observation_space = gymnasium.spaces.Box(0.0, 6.0, shape, np.float32)
+        # What is computed once: there are few states, and nothing is random.
+        self._outcomes: dict[tuple[State, int], tuple[Outcome, float]] = {}
+        self._seen: dict[State, tuple[np.ndarray, str, list[str]]] = {}
         self._start()
 
     def _start(self) -> None:
@@ -527,8 +530,11 @@ class Overcooked(gymnasium.Env):
             raise gymnasium.error.InvalidAction(f"{action!r} is no action: give one of 0 to {self.action_space.n - 1}.")
         if self.state.served or self.steps >= MAX_STEPS:
             raise gymnasium.error.ResetNeeded("The episode is over: call reset before another step.")
-        outcome = self.actions[int(action)](self.state)
-        reward = self.reward(outcome)
+        key = (self.state, int(action))
+        if key not in self._outcomes:
+            outcome = self.actions[int(action)](self.state)
+            self._outcomes[key] = outcome, self.reward(outcome)
+        outcome, reward = self._outcomes[key]
         self.state = outcome.state
         self.discounted_return += DISCOUNT**self.steps * reward
         self.steps += outcome.steps
@@ -557,10 +563,13 @@ class Overcooked(gymnasium.Env):
         return self.text(self.environment.observation(self.state)) if self.render_mode == "ansi" else None
 
     def _observe(self, steps: int) -> tuple[np.ndarray, dict[str, Any]]:
-        observation = self.environment.observation(self.state)
-        return observation, {
-            "text": self.text(observation),
-            "actions": self.action_texts(observation),
+        if self.state not in self._seen:
+            observation = self.environment.observation(self.state)
+            self._seen[self.state] = observation, self.text(observation), self.action_texts(observation)
+        observation, text, actions = self._seen[self.state]
+        return observation.copy(), {
+            "text": text,
+            "actions": list(actions),
             "macro_action_steps": steps,
             "success": self.state.served,
         }
