@@ -44,6 +44,7 @@ def prior_runs(prefix, kind):
     runs = []
     for game, of_game in arms.items():
         used = [prior for prior in PRIOR["priors"] if any(f"_{prior}" in arm for arm in of_game)]
+        used = [prior for prior in used if PRIOR["priors"][prior].get("share") != 0]  # that is random play
         policies = ["random-policy", *(f"llm-policy_{prior}" for prior in used)]
         runs += [f"{prefix}results/runs/prior/{game}/{arm}.csv" for arm in [*of_game, *policies]]
     return runs
