@@ -215,10 +215,11 @@ rule train_prior:
     threads: 1
     resources:
         mem_mb=2000,
+        runtime=30,
     params:
         program=prior_arguments,
     shell:
-        "python -m {params.program} --env {wildcards.game} --device {config[device]} --features {TREE}/features"
+        "python -m {params.program} --env {wildcards.game} --device cpu --features {TREE}/features"
         " --output {output.csv} > {log} 2>&1"
 
 
