@@ -292,8 +292,10 @@ def draw_offline(runs: list[PriorRun]) -> plt.Figure:
             low, high = bootstrap_interval(values)
             axes.plot(sizes, values.mean(axis=0), marker="o", markersize=2.5, **style)
             axes.fill_between(sizes, low, high, color=style["color"], alpha=0.15, lw=0)
+        sizes = sorted({run.size for run in learnt if run.env == env})
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(lambda size, _: f"{size:g}")
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        axes.minorticks_off()
         axes.set_ylim(-0.03, 1.03)
         axes.set_xlabel("recorded transitions")
     grid[0, 0].set_ylabel("success (greedy)")
@@ -369,8 +371,15 @@ def legend(figure: plt.Figure, grid: np.ndarray, note: str) -> None:
     for axes in grid.flat:
         handles, labels = axes.get_legend_handles_labels()
         named |= dict(zip(labels, handles, strict=True))
+    columns = min(3, 1 + grid.shape[1])
     figure.legend(
-        named.values(), named.keys(), loc="outside lower center", ncols=3, fontsize=6, title=note, title_fontsize=6
+        named.values(),
+        named.keys(),
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=6,
+        title=note,
+        title_fontsize=6,
     )
 
 
