@@ -220,9 +220,15 @@ def by_size(runs: list[PriorRun]) -> dict[str | None, dict[int, np.ndarray]]:
 # --- Figures ---------------------------------------------------------------------------------------------------------
 
 
-def style_of(run: PriorRun, priors: list[str]) -> dict:
+def palette(runs: list[PriorRun]) -> dict[str, str]:
+    """Return a colour for each prior that any run names, so that it keeps it from figure to figure."""
+    named = sorted({run.prior for run in runs if run.prior})
+    return {prior: COLOURS[number % len(COLOURS)] for number, prior in enumerate(named)}
+
+
+def style_of(run: PriorRun, colours: dict[str, str]) -> dict:
     """Return a line's style: a colour for each prior, black without one; dashes where nothing is learnt."""
-    colour = COLOURS[priors.index(run.prior) % len(COLOURS)] if run.prior else BLACK
+    colour = colours[run.prior] if run.prior else BLACK
     if run.arm == "random-policy":
         return {"color": GREY, "ls": (0, (1, 1.5)), "label": "random play", "lw": 0.9}
     if run.arm == "llm-policy":
@@ -251,19 +257,19 @@ def draw_learning(runs: list[PriorRun], learner: str) -> plt.Figure:
     envs = list(dict.fromkeys(run.env for run in learnt))
     if not envs:
         raise UsageError(f"There is no run of {learner} among the runs: nothing to draw.")
-    priors = list(dict.fromkeys(run.prior for run in learnt if run.prior))
+    priors, colours = {run.prior for run in learnt if run.prior}, palette(runs)
     figure, grid = panels(2, envs)
     for column, env in enumerate(envs):
         policies = [run for run in runs if run.env == env and run.arm in POLICIES and run.prior in (None, *priors)]
         for run in policies:
             for axes, name in zip(grid[:, column], ("eval_success", "eval_return"), strict=True):
-                axes.axhline(run.curves(name).mean(), **style_of(run, priors))
+                axes.axhline(run.curves(name).mean(), **style_of(run, colours))
         for run in [run for run in learnt if run.env == env]:
             for axes, name in zip(grid[:, column], ("eval_success", "eval_return"), strict=True):
                 curves = pd.DataFrame(run.curves(name).T).rolling(5, min_periods=1).mean().to_numpy().T
                 low, high = bootstrap_interval(curves)
                 episodes = run.argument("iteration_episodes") * (1 + np.arange(curves.shape[1]))
-                style = style_of(run, priors)
+                style = style_of(run, colours)
                 axes.plot(episodes, curves.mean(axis=0), **style)
                 axes.fill_between(episodes, low, high, color=style["color"], alpha=0.15, lw=0)
         grid[0, column].set_ylim(-0.03, 1.03)
@@ -280,14 +286,14 @@ def draw_offline(runs: list[PriorRun]) -> plt.Figure:
     envs = list(dict.fromkeys(run.env for run in learnt))
     if not envs:
         raise UsageError("There is no run of cql with a number of transitions among the runs: nothing to draw.")
-    priors = list(dict.fromkeys(run.prior for run in learnt if run.prior))
+    priors, colours = {run.prior for run in learnt if run.prior}, palette(runs)
     figure, grid = panels(1, envs)
     for axes, env in zip(grid[0], envs, strict=True):
         for run in [run for run in runs if run.env == env and run.arm in POLICIES and run.prior in (None, *priors)]:
-            axes.axhline(run.curves().mean(), **style_of(run, priors))
+            axes.axhline(run.curves().mean(), **style_of(run, colours))
         for prior, of_size in by_size([run for run in learnt if run.env == env]).items():
             sizes = sorted(of_size)
-            style = style_of(next(run for run in learnt if run.prior == prior), priors)
+            style = style_of(next(run for run in learnt if run.prior == prior), colours)
             values = np.stack([of_size[size] for size in sizes], axis=1)
             low, high = bootstrap_interval(values)
             axes.plot(sizes, values.mean(axis=0), marker="o", markersize=2.5, **style)
@@ -311,7 +317,7 @@ def draw_ablations(runs: list[PriorRun]) -> plt.Figure:
         raise UsageError(f"The runs that vary k or alpha must be of one environment, not of {len(envs)}.")
     learnt = [run for run in learnt if run.env == envs[0]]
     varied = dict.fromkeys(run.prior for run in learnt if run.alpha is not None or run.k is not None)
-    priors = list(varied)
+    priors, colours = list(varied), palette(runs)
     figure, grid = plt.subplots(1, 3, sharey=True, figsize=(6.8, 2.6), layout="constrained", squeeze=False)
     titles = ("DQN-Prior: proposals k", "DQN-Prior: alpha of exp(Q / alpha)", "PPO-Prior: alpha of KL(pi || p)")
     for axes, learner, name, title in zip(grid[0], ("dqn", "dqn", "ppo"), ("k", "alpha", "alpha"), titles, strict=True):
@@ -330,9 +336,7 @@ def draw_ablations(runs: list[PriorRun]) -> plt.Figure:
         of_learner = [run for run in learnt if run.arm == f"{learner}-prior"]
         ticks: dict[float, str] = {}
         for prior in priors:
-            draw_series(
-                axes, [run for run in of_learner if run.prior == prior], name, COLOURS[priors.index(prior)], ticks
-            )
+            draw_series(axes, [run for run in of_learner if run.prior == prior], name, colours[prior], ticks)
         if name == "k":
             axes.set_xticks(list(ticks), list(ticks.values()))
         else:
