@@ -641,7 +641,9 @@ rule fresh_scores:
 
 use rule fresh_scores as scores with:
     input:
-        lambda wildcards: [str(run) for run in sorted(Path("results/runs").glob("*/*/*.csv")) if run.parts[2] != "prior"],
+        lambda wildcards: [
+            str(run) for run in sorted(Path("results/runs").glob("*/*/*.csv")) if run.parts[2] != "prior"
+        ],
     output:
         csv="results/tables/{scores}.csv",
         md="results/tables/{scores}.md",
@@ -664,7 +666,9 @@ rule fresh_fidelity:
 
 use rule fresh_fidelity as fidelity with:
     input:
-        lambda wildcards: [str(run) for run in sorted(Path("results/runs").glob("*/*/*.csv")) if run.parts[2] != "prior"],
+        lambda wildcards: [
+            str(run) for run in sorted(Path("results/runs").glob("*/*/*.csv")) if run.parts[2] != "prior"
+        ],
     output:
         csv="results/tables/{fidelity}.csv",
         md="results/tables/{fidelity}.md",

@@ -3,13 +3,19 @@
 # what this workflow makes goes under the tree of the configuration.
 
 PRIOR = yaml.safe_load(Path("config/prior.yaml").read_text())
-prior_mistake = best_match(Draft202012Validator(json.loads(Path("config/prior.schema.json").read_text())).iter_errors(PRIOR))
+prior_mistake = best_match(
+    Draft202012Validator(json.loads(Path("config/prior.schema.json").read_text())).iter_errors(PRIOR)
+)
 if prior_mistake:
-    raise WorkflowError(f"config/prior.yaml at {prior_mistake.json_path}: {prior_mistake.message}. See config/prior.schema.json.")
+    raise WorkflowError(
+        f"config/prior.yaml at {prior_mistake.json_path}: {prior_mistake.message}. See config/prior.schema.json."
+    )
 
 PRIOR_KINDS = ("online", "offline", "ppo", "ablations")
 PRIOR_PRODUCTS = [
-    name.format(kind=kind) for kind in PRIOR_KINDS for name in ("paper_figs/prior_{kind}.pdf", "results/tables/prior_{kind}.md")
+    name.format(kind=kind)
+    for kind in PRIOR_KINDS
+    for name in ("paper_figs/prior_{kind}.pdf", "results/tables/prior_{kind}.md")
 ]
 PRIOR_ENCODER = "models/all-minilm-l6-v2/model.safetensors"
 PRIOR_LLMS = [name for name, prior in PRIOR["priors"].items() if "model" in prior]
