@@ -1,6 +1,6 @@
 """Which of the differences between the protocols carries the result: each switched alone, from both ends.
 
-    python -m analysis.defects --runs results/runs/*/*/loro*.csv --output paper_figs/defects.pdf \\
+    python -m analysis.defects --runs results/runs/{paper,released}/*/loro*.csv --output paper_figs/defects.pdf \\
         --table results/tables/defects.csv
 
 Left: LORO done soundly, with one thing as the authors' code has it. Right: the authors' procedure, with one thing done

@@ -1,6 +1,7 @@
 """Do we get the published numbers? Every published cumulative reward beside ours under the protocol `released`.
 
-    python -m analysis.fidelity --runs results/runs/*/*/*.csv --output results/tables/fidelity.csv
+    python -m analysis.fidelity --runs results/runs/{paper,released,published}/*/*.csv \\
+        --output results/tables/fidelity.csv
 
 The question is whether the published number could be one more draw from what our code draws. A published LORO number
 is a single draw: one chain in which a network is handed through five repeats. It is therefore not compared with a

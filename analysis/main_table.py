@@ -1,6 +1,7 @@
 """The main figure's numbers: cumulative reward by environment and arm, published, released protocol, paper protocol.
 
-    python -m analysis.main_table --runs results/runs/*/*/*.csv --output results/tables/main.csv
+    python -m analysis.main_table --runs results/runs/{paper,released,published}/*/*.csv \\
+        --output results/tables/main.csv
 
 The CSV is tidy, a row a (env, arm and its setting, protocol); the .md beside it is for reading. The cumulative reward
 is the paper's: the sum over the plotted iterations of the evaluation's return, the LLM's mean return standing for the

@@ -1,6 +1,6 @@
 """Every cell's score, over both axes; scores across environments; the probability that one arm beats another.
 
-    python -m analysis.scores --runs results/runs/*/*/*.csv --output results/tables/scores.csv
+    python -m analysis.scores --runs results/runs/{paper,released,published}/*/*.csv --output results/tables/scores.csv
 
 A cell is one arm in one environment under one protocol. Its score is the cumulative reward of each seed, along two
 axes:

@@ -1,6 +1,7 @@
 """The paper's claims, judged by a written rule: the published numbers, and ours under both protocols.
 
-    python -m analysis.verdict --claims config/claims.yaml --runs results/runs/*/*/*.csv --output results/claims.md \\
+    python -m analysis.verdict --claims config/claims.yaml \\
+        --runs results/runs/{paper,released,published}/*/*.csv --output results/claims.md \\
         --figure paper_figs/verdict.pdf
 
 The rule is in config/claims.yaml; what is judged is the cumulative reward under the protocol `paper`. Beside it stand
