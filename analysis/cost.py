@@ -23,8 +23,8 @@ INTRODUCTION = """\
 # What training costs
 
 Seconds as the programs counted them, evaluations included, most of them with two jobs side by side on two cores. A
-seed-step is one environment step of one agent, with its update, or one of its offline updates. Median over runs, and the
-range.
+seed-step is one environment step of one agent, with its update, or one of its offline updates. Median over runs, and
+the range.
 """
 
 
