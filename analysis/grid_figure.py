@@ -85,7 +85,7 @@ def legend(lines: list[Line], runs: dict[tuple[str, str], Run]) -> list[Line2D |
     there = {name for _, name in runs}
     shown = {line.label: line.color for line in lines if line.run in there}
     entries: list[Line2D | Patch] = [Line2D([], [], color=color, label=label) for label, color in shown.items()]
-    names = {"paper": "protocol paper", "released": "protocol released", "published": "as published"}
+    names = {"paper": "protocol paper", "released": "released", "published": "as published"}
     for protocol in dict.fromkeys(protocol for protocol in names if any(key[0] == protocol for key in runs)):
         alone = any(Curve(run, {}).alone for key, run in runs.items() if key[0] == protocol)
         label = names[protocol] + (" (thin: one chain)" if alone else "")
@@ -106,7 +106,7 @@ def draw(env: str, panels: tuple[Panel, ...], runs: dict[tuple[str, str], Run], 
     bottoms, tops = zip(*(limits_of(curves, [], iterations) for _, curves in drawn if curves), strict=True)
     for panel, curves in drawn:
         axes = grid[panel.row, panel.column]
-        missing = missing_lines(panel, runs, 80 if len(panels) == 1 else 48)
+        missing = missing_lines(panel, runs, 80 if len(panels) == 1 else 54)
         if len(panels) == 1:
             write_title(axes, envs.get(env).title, [*unlike, *missing])
         else:

@@ -148,10 +148,10 @@ def unlike_returns(env: str, runs: list[Run]) -> list[str]:
     for run in runs if envs.get(env).endless else []:  # elsewhere a short episode may have ended by itself
         longest = recorded_lengths(run).max()
         if longest < horizon:
-            short[run.llm] = f"{longest:.0f}"
+            short[run.llm] = max(longest, short.get(run.llm, 0))
     for steps in sorted(set(short.values())):
         llms = sorted(llm for llm, longest in short.items() if longest == steps)
-        notes.append(f"{', '.join(llms)}: episodes of {steps} steps, not {horizon}")
+        notes.append(f"{', '.join(llms)}: episodes of {steps:.0f} steps, not {horizon}")
     if env == TWO_STEPS:
         theirs = [name for name in ("released", "published") if any(run.protocol == name for run in runs)]
         notes += [f"{', '.join(theirs)}: whole games, two steps an action"] if theirs else []
