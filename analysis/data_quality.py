@@ -45,7 +45,8 @@ QUALITY_TICKS = (-10, -3, -1, -0.5, 0, 0.5, 1)
 LINEAR = 1.0
 """Up to this quality, either way, the axis is linear: beyond it lies play that is many times worse than random."""
 # Okabe and Ito's colours, as in the main figure; each environment keeps its own whatever else is drawn
-COLOURS = dict(zip(envs.ENVIRONMENTS, (BLUE, GREEN, ORANGE, "#CC79A7", "#E69F00", "#56B4E9"), strict=True))
+PALETTE = (BLUE, GREEN, ORANGE, "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", BLACK, GREY)
+COLOURS = dict(zip(envs.ENVIRONMENTS, PALETTE, strict=False))
 MARKERS = "os^Dv<>PXph*"
 
 INTRODUCTION = """\
