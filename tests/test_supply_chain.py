@@ -57,3 +57,42 @@ def test_nothing_is_unpickled_and_one_module_downloads(patterns):
     assert len(PROGRAMS) > 40
     hits = {(name, hit) for name in PROGRAMS for hit in found(patterns, (ROOT / name).read_text(encoding="utf-8"))}
     assert not hits - ALLOWED
+
+
+def pinned(name):
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    return {line.split(" ")[0].lower() for line in lines if "==" in line and not line.startswith("#")}
+
+
+def test_every_locked_package_but_torch_has_checksums():
+    assert pinned("requirements.txt") - pinned("requirements.hashes.txt") == {"torch==2.13.0"}
+    assert pinned("requirements.hashes.txt") <= pinned("requirements.txt")
+    blocks = re.split(r"\n(?=\S)", (ROOT / "requirements.hashes.txt").read_text(encoding="utf-8"))
+    packages = [block for block in blocks if "==" in block.splitlines()[0]]
+    assert len(packages) > 100 and all(re.search(r"--hash=sha256:[0-9a-f]{64}", block) for block in packages)
+
+
+def test_no_package_index_is_named():
+    names = re.compile(r"--(extra-)?index-url|--find-links|" + "|".join(("pypi", "npmjs", "debian")) + r"\.(org|com)")
+    files = [
+        name
+        for name in TRACKED
+        if name.startswith(("requirements", "container/")) or name in ("Makefile", "Dockerfile")
+    ]
+    assert len(files) >= 6
+    assert not [name for name in files if names.search((ROOT / name).read_text(encoding="utf-8"))]
+
+
+def test_the_image_is_sent_what_its_recipe_copies():
+    recipe = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    allowed = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE)
+    copied = [name for line in re.findall(r"^COPY (?!--chmod)(.+) \S+$", recipe, re.MULTILINE) for name in line.split()]
+    assert "requirements.hashes.txt" in copied and "envs/downloads.py" in copied
+    assert all((ROOT / name).exists() and name.split("/")[0] in allowed for name in copied)
+
+
+def test_one_licence_is_named_everywhere():
+    assert "Apache License\n" in (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert 'license = "Apache-2.0"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert 'licenses="Apache-2.0"' in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert "license: Apache-2.0" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
