@@ -61,7 +61,7 @@ def test_nothing_is_unpickled_and_one_module_downloads(patterns):
 
 def pinned(name):
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
-    return {line.split(" ")[0].lower() for line in lines if "==" in line and not line.startswith("#")}
+    return {line.split(" ")[0].lower().replace("_", "-") for line in lines if "==" in line and not line.startswith("#")}
 
 
 def test_every_locked_package_but_torch_has_checksums():

@@ -25,7 +25,7 @@ def make(tmp_path, monkeypatch, *arguments):
 
 def tables(text):
     """Return every table of a page: lists of rows of cells."""
-    rows = [re.split(r"<t[hd][^>]*>", row)[1:] for row in re.split(r"<tr>", text)[1:]]
+    rows = [re.split(r"<t[hd][^>]*>", row.split("</table>")[0])[1:] for row in re.split(r"<tr>", text)[1:]]
     return [[html.unescape(re.sub(r"<[^>]+>", "", cell)).strip() for cell in row] for row in rows]
 
 
