@@ -81,7 +81,7 @@ def test_the_verdict_comes_first(report):
     ]
     first = report.locator(".prose table tbody tr").first.bounding_box()
     assert first["y"] < 2 * report.viewport_size["height"]
-    heading = report.locator(".prose h1").bounding_box()
+    heading = report.locator(".prose h1").first.bounding_box()
     assert heading["x"] >= 0 and heading["x"] + heading["width"] <= report.viewport_size["width"]
     wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert report.evaluate(wider) <= 0, "nothing may be wider than the window"
