@@ -13,15 +13,17 @@ RUN apt-get update \
 
 # A virtual environment, because the distributions keep their own Python to themselves (PEP 668).
 ENV PATH=/opt/venv/bin:$PATH
-COPY requirements.txt container/constraints.txt /opt/venv/
+COPY requirements.txt requirements.hashes.txt container/constraints.txt /opt/venv/
 RUN python3 -m venv /opt/venv \
+    && pip install --no-cache-dir --disable-pip-version-check --use-pep517 \
+        --no-deps --require-hashes --requirement /opt/venv/requirements.hashes.txt \
     && pip install --no-cache-dir --disable-pip-version-check --use-pep517 \
         --requirement /opt/venv/requirements.txt --constraint /opt/venv/constraints.txt
 
 # The embedded LLM, its checksum verified, from the few files that fetch it: other edits do not fetch it again.
 WORKDIR /opt/loro
 COPY algos/fetch_llm.py algos/
-COPY envs/errors.py envs/files.py envs/
+COPY envs/downloads.py envs/errors.py envs/files.py envs/
 RUN python -m algos.fetch_llm \
     && chmod -R a+rX models \
     && install --directory --mode 1777 /out
@@ -41,5 +43,5 @@ ENV LORO_COMMIT=${REVISION}
 LABEL org.opencontainers.image.title="loro-repro" \
       org.opencontainers.image.description="LORO: reinforcement learning warm-started by an LLM, rebuilt and audited" \
       org.opencontainers.image.documentation="https://arxiv.org/abs/2505.10861" \
-      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.revision="${REVISION}"

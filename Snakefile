@@ -192,6 +192,23 @@ def claimed_published_runs(wildcards):
     return [run for run in published if Path(run).exists()]
 
 
+def labels(wildcards, input, output):
+    """Say for the report which environment, figure and protocols a drawing, or the data behind it, shows."""
+    runs = [Path(path).parts for path in input if path.startswith("results/runs/")]
+    environments, protocols = (list(dict.fromkeys(parts[place] for parts in runs)) for place in (-2, -3))
+    env = environments[0] if len(environments) == 1 else "several"
+    figure = Path(output.get("png", output[0])).stem.removesuffix("_data").removeprefix(f"{env}_")
+    return {"environment": env, "figure": figure, "protocol": ", ".join(protocols)}
+
+
+def shown(path, caption, category, labels=labels):
+    """Mark a file for the report, with a caption from analysis/captions/."""
+    return report(path, caption=f"analysis/captions/{caption}.rst", category=category, labels=labels)
+
+
+report: "analysis/captions/workflow.rst"
+
+
 # On a cluster these run where Snakemake does: they need the network, or take seconds. All others are sent away.
 localrules:
     all,
@@ -222,6 +239,11 @@ localrules:
     cost,
     fresh_llm_policies,
     llm_policies,
+    main_data_page,
+    grid_data_page,
+    other_data_page,
+    table_page,
+    report_pages,
 
 
 wildcard_constraints:
@@ -498,7 +520,7 @@ use rule fresh_main_figure as main_figure with:
         shipped_runs,
     output:
         pdf="paper_figs/{figure}.pdf",
-        png="paper_figs/{figure}.png",
+        png=shown("paper_figs/{figure}.png", "main", "2 Main figures"),
 
 
 rule fresh_grid_figure:
@@ -519,7 +541,7 @@ use rule fresh_grid_figure as grid_figure with:
         shipped_grid_runs,
     output:
         pdf="paper_figs/{env}_{kind}.pdf",
-        png="paper_figs/{env}_{kind}.png",
+        png=shown("paper_figs/{env}_{kind}.png", "grid", "3 The paper's other figures"),
 
 
 rule fresh_main_table:
@@ -564,7 +586,7 @@ use rule fresh_data_quality as data_quality with:
         [run for run in quality_runs("", lambda env: PLAYERS) if Path(run).exists()],
     output:
         pdf="paper_figs/{quality}.pdf",
-        png="paper_figs/{quality}.png",
+        png=shown("paper_figs/{quality}.png", "data_quality", "4 Beyond the paper"),
         csv="results/tables/{quality}.csv",
         md="results/tables/{quality}.md",
     wildcard_constraints:
@@ -590,7 +612,7 @@ use rule fresh_defects as defects with:
         [run for run in defect_runs("") if Path(run).exists()],
     output:
         pdf="paper_figs/{defects}.pdf",
-        png="paper_figs/{defects}.png",
+        png=shown("paper_figs/{defects}.png", "defects", "4 Beyond the paper"),
         csv="results/tables/{defects}.csv",
         md="results/tables/{defects}.md",
     wildcard_constraints:
@@ -606,6 +628,7 @@ rule fresh_verdict:
         published=claimed_published_runs,
     output:
         md=f"{TREE}/results/claims.md",
+        csv=f"{TREE}/results/claims.csv",
         pdf=f"{TREE}/paper_figs/verdict.pdf",
         png=f"{TREE}/paper_figs/verdict.png",
     shell:
@@ -620,8 +643,9 @@ use rule fresh_verdict as verdict with:
         published=claimed_published_runs,
     output:
         md="results/{shipped}claims.md",
+        csv="results/{shipped}claims.csv",
         pdf="paper_figs/{shipped}verdict.pdf",
-        png="paper_figs/{shipped}verdict.png",
+        png=shown("paper_figs/{shipped}verdict.png", "verdict", "1 Verdict"),
     wildcard_constraints:
         shipped="()",  # an empty wildcard, because snakemake adds a forced rule without one to every target
 
@@ -785,3 +809,94 @@ rule figures:
         "results/tables/scores.md",
         "results/tables/fidelity.md",
         "results/tables/cost.md",
+
+
+# --- The report of what is shipped: `make report` --------------------------------------------------------------------
+
+
+rule main_data_page:
+    message:
+        "The data behind {wildcards.figure}"
+    input:
+        shipped_runs,
+    output:
+        shown(f"{TREE}/report/{{figure}}_data.html", "data", "6 Data behind the figures"),
+    params:
+        title=lambda wildcards, output: "Data behind " + Path(output[0]).stem.removesuffix("_data"),
+    shell:
+        "python -m analysis.page --title '{params.title}' --runs {input} --output {output}"
+
+
+use rule main_data_page as grid_data_page with:
+    message:
+        "The data behind {wildcards.env}_{wildcards.kind}"
+    input:
+        shipped_grid_runs,
+    output:
+        shown(f"{TREE}/report/{{env}}_{{kind}}_data.html", "data", "6 Data behind the figures"),
+
+
+use rule main_data_page as other_data_page with:
+    message:
+        "The data behind {wildcards.other}"
+    input:
+        lambda wildcards: (
+            rules.verdict.input.runs + claimed_published_runs(wildcards)
+            if wildcards.other == "verdict"
+            else getattr(rules, wildcards.other).input
+        ),
+    output:
+        shown(f"{TREE}/report/{{other}}_data.html", "data", "6 Data behind the figures"),
+    wildcard_constraints:
+        other="verdict|data_quality|defects",
+
+
+# No rule of `figures` makes these: what they are made from is not shipped. The report shows them as they are.
+SHIPPED_TABLES = {name: f"results/tables/{name}" for name in ("llm_policies", "coverage", "bench")}
+SHIPPED_TABLES |= {"audit": "results/audit"}
+TABLES = {name: f"results/tables/{name}" for name in ("main", "scores", "fidelity", "data_quality", "defects", "cost")}
+TABLES |= {"claims": "results/claims", **SHIPPED_TABLES}
+
+
+def table_files(wildcards):
+    """List the files of a table: for reading, and with all columns."""
+    files = [f"{TABLES[wildcards.table]}{ending}" for ending in (".md", ".csv")]
+    return files[1:] if wildcards.table == "bench" else files
+
+
+rule table_page:
+    message:
+        "The table {wildcards.table}"
+    input:
+        lambda wildcards: [] if wildcards.table in SHIPPED_TABLES else table_files(wildcards),
+    output:
+        shown(
+            f"{TREE}/report/{{table}}_table.html",
+            "table",
+            lambda wildcards: "1 Verdict" if wildcards.table == "claims" else "5 Tables",
+            labels={"environment": "several", "figure": "table: {table}", "protocol": ""},
+        ),
+    params:
+        files=lambda wildcards: " ".join(
+            f"{'--text' if path.endswith('.md') else '--table'} {path}" for path in table_files(wildcards)
+        ),
+    wildcard_constraints:
+        table="|".join(TABLES),
+    shell:
+        "python -m analysis.page --title 'Table {wildcards.table}' {params.files} --output {output}"
+
+
+rule report_pages:
+    message:
+        "Everything that the report shows"
+    input:
+        rules.figures.input,
+        expand(f"{TREE}/report/{{figure}}_data.html", figure=[*MAIN_FIGURES, *GRID_FIGURES]),
+        expand(f"{TREE}/report/{{other}}_data.html", other=["verdict", "data_quality", "defects"]),
+        expand(f"{TREE}/report/{{table}}_table.html", table=TABLES),
+        shown(
+            "paper_figs/coverage.png",
+            "coverage",
+            "4 Beyond the paper",
+            labels={"environment": "several", "figure": "coverage", "protocol": "paper"},
+        ),

@@ -40,7 +40,7 @@ from algos.decide import ENVIRONMENT_STREAM, JUDGE, Deciding, LLMPolicy, Player,
 from algos.llm import DEFAULT_MODEL, LocalLLM, Reading, ServerLLM
 from envs.datasets import read_meta, save_dataset, versions
 from envs.errors import Failure, UsageError, run_command_line
-from envs.files import sha256, write_text
+from envs.files import check_clock, sha256, write_text
 from envs.prompts import load_prompt
 from envs.records import git_commit
 
@@ -184,6 +184,8 @@ def check(args: Args) -> None:
     ours = {"data", "meta.json", "transcripts.jsonl.gz", "prompt.yaml", "croissant.json"}
     if args.output.is_file() or not contents <= ours:
         raise UsageError(f"--output {args.output} exists and is no dataset: give another folder.")
+    for weights in Path(args.model).glob("*.safetensors"):  # where the model is a folder
+        check_clock(weights)
     if args.horizon is None:
         args.horizon = environment.horizon
 

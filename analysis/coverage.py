@@ -397,11 +397,27 @@ def gain_of(run: Run, named: dict[tuple[str, str, str], Run]) -> dict[str, float
     return {key: row[key] for key in keys}
 
 
+def without_runs(runs: list[Run], data: dict[str, list[Episode]], tau: int) -> list[str]:
+    """Name the LLMs that no LORO or no mix run learnt from, nor from episodes of another that begin alike, for tau."""
+
+    def begins_alike(one: str, other: str) -> bool:
+        pairs = list(zip(data[one][:tau], data[other][:tau], strict=False))
+        return all(np.array_equal(getattr(a, x), getattr(b, x)) for a, b in pairs for x in ("observations", "actions"))
+
+    lacking = []
+    for llm in sorted(set(data) - {"random"}):
+        alike = [other for other in data if begins_alike(llm, other)]
+        there = {run.arm for run in runs if run.llm in alike}
+        arms = [ARMS[arm] for arm in data_quality.WARM_STARTS if arm not in there]
+        lacking += [f"{' and '.join(arms)} from {llm}"] if arms else []
+    return lacking
+
+
 def tidy(
     named: dict[tuple[str, str, str], Run], datasets: dict[tuple[str, str], list[Episode]], args: Args
 ) -> tuple[list[dict[str, object]], list[str]]:
     """Return the rows, and in words what could not be measured."""
-    rows, missing = [], []
+    rows, missing, repeated = [], [], data_quality.repeated_runs(named.values())
     for env in envs.ENVIRONMENTS:
         runs = [run for run in named.values() if run.env == env and run.arm in MEASURED]
         data = {llm: episodes for (of, llm), episodes in datasets.items() if of == env}
@@ -411,6 +427,7 @@ def tidy(
         if not runs or not data:
             missing.append(f"{envs.get(env).title}: no {'datasets' if runs else 'runs'}.")
             continue
+        missing += [f"{envs.get(env).title}: no runs of {name}." for name in without_runs(runs, data, args.tau)]
         policies: list[tuple[Run | None, list[Visits]]] = []
         if env not in GRIDS:
             policies.append((None, [propagate(env, optimal_policy(env))]))
@@ -420,6 +437,7 @@ def tidy(
         for run, visits in policies:
             name, tau = (run.path.stem, run.tau or args.tau) if run else (OPTIMAL, args.tau)
             gain = gain_of(run, named) if run else {}
+            same = repeated.get((env, run.arm, run.details)) if run else None
             if run and run.llm and run.llm not in data:
                 missing.append(f"{envs.get(env).title}: no dataset {run.llm}, which {name} learnt from.")
             for llm, episodes in data.items():
@@ -434,7 +452,7 @@ def tidy(
                     "llm": run.llm if run else None,
                 }
                 details |= {"tau": run.tau if run else None, "pretrain_steps": run.pretrain_steps if run else None}
-                details |= {"data": llm, "own_data": own}
+                details |= {"data": llm, "own_data": own, "same_run_as": same.llm if same else None}
                 rows.append(details | row_of(env, visits, episodes[:tau]) | (gain if own else {}))
     return rows, missing
 
@@ -457,6 +475,7 @@ CARE = """\
 - A policy that was learnt from data tends to stay where the data is, whether it is good or bad: high coverage by a warm
   start's own final policy is no sign of quality. What online RL's policy visits owes nothing to the data.
 - Coverage says that a pair was seen, not that enough of what follows it was, nor that the learner made use of it.
+- LLMs that played the same first τ episodes have the same runs: one point in the figure and in the correlation.
 - An environment's points share its online RL and its bins; they are not independent.
 """
 
@@ -512,7 +531,8 @@ def markdown(rows: list[dict], missing: list[str]) -> str:
     for row in (row for row in rows if row["own_data"]):
         low, high = row["gain_share_low"], row["gain_share_high"]
         gain = short(row["gain_share"]) + data_quality.interval(low, high)
-        lines.append(f"| {envs.get(row['env']).title} | {name_of(row)} | {' | '.join([*cells(row), gain])} |")
+        same = f", the same run as {row['same_run_as']}'s" if row["same_run_as"] else ""
+        lines.append(f"| {envs.get(row['env']).title} | {name_of(row)}{same} | {' | '.join([*cells(row), gain])} |")
     for arm in WARM_STARTS:
         text = correlation_text(points(rows, arm))
         if text:
@@ -536,7 +556,7 @@ def points(rows: list[dict], arm: str) -> list[dict]:
     return [
         row | {"quality": row["coverage"], "per_step": False}
         for row in rows
-        if row["own_data"] and row["arm"] == arm and math.isfinite(row["gain_share"])
+        if row["own_data"] and row["arm"] == arm and math.isfinite(row["gain_share"]) and not row["same_run_as"]
     ]
 
 

@@ -7,11 +7,13 @@ Both axes are on one scale per environment: 0 is the random policy's mean return
 the mean of its last 20 evaluations. An environment in which that level is not shown to exceed random has no such scale:
 it is in the table but not in the figure. Across: the LLM policy's mean return. Up: the arm's mean return minus online
 RL's over the iterations after the warm-up, so that the LLM's own returns are not counted as the learner's. The PNG goes
-beside the PDF, the .md beside the table's CSV.
+beside the PDF, the .md beside the table's CSV. LLMs that played the same first tau episodes have the same runs, which
+count once.
 """
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +38,15 @@ LEVEL = 20
 """Iterations whose mean is a level of online RL: its first ones, its last ones."""
 FEWEST_POINTS = 6
 """A rank correlation over fewer points says nothing."""
+SIZES = {1000: 3.0, 3000: 6.0}
+"""Marker sizes by offline updates; any other number, and none, is drawn with `SIZE`."""
+SIZE = 4.5
+QUALITY_TICKS = (-10, -3, -1, -0.5, 0, 0.5, 1)
+LINEAR = 1.0
+"""Up to this quality, either way, the axis is linear: beyond it lies play that is many times worse than random."""
 # Okabe and Ito's colours, as in the main figure; each environment keeps its own whatever else is drawn
-COLOURS = dict(zip(envs.ENVIRONMENTS, (BLUE, GREEN, ORANGE, "#CC79A7", "#E69F00", "#56B4E9"), strict=True))
+PALETTE = (BLUE, GREEN, ORANGE, "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", BLACK, GREY)
+COLOURS = dict(zip(envs.ENVIRONMENTS, PALETTE, strict=False))
 MARKERS = "os^Dv<>PXph*"
 
 INTRODUCTION = """\
@@ -50,6 +59,8 @@ LLM's episodes, gain over the independent seeds of both arms; the scale itself i
 last level: mean over 20 iterations. Intervals over few seeds are too narrow.
 """
 FOOT = """\
+- Warm starts of several LLMs that are one run, because the first τ episodes are the same, are one point in the figure
+  and in the correlation: the first named. Their qualities may differ, being those of all the LLM's episodes.
 - The LLM's return is the mean over all its episodes; an arm learnt from the first τ of them, whose mean return is the
   column "of them, used".
 - Whether an episode ended or was cut off early is known only where no state is terminal; elsewhere an LLM whose
@@ -193,9 +204,29 @@ def by_name(runs: list[Run]) -> dict[tuple[str, str, str], Run]:
     return named
 
 
+def repeated_runs(runs: Iterable[Run]) -> dict[tuple[str, str, str], Run]:
+    """Return, by (environment, arm, setting), the warm starts that are the same run as another LLM's, and that run.
+
+    Every number of every row is the same, loss and action values too: equal data trains equal agents. LLMs can play the
+    same first tau episodes and differ later, so the digest of a whole dataset does not tell.
+    """
+    firsts: dict[tuple[object, ...], list[Run]] = {}
+    found = {}
+    for run in sorted(runs, key=lambda r: (r.env, r.details)):
+        if run.arm not in WARM_STARTS:
+            continue
+        others = firsts.setdefault((run.env, run.arm, run.tau, run.pretrain_steps), [])
+        equal = next((other for other in others if other.table.equals(run.table)), None)
+        if equal is None:
+            others.append(run)
+        else:
+            found[run.env, run.arm, run.details] = equal
+    return found
+
+
 def tidy(named: dict[tuple[str, str, str], Run]) -> tuple[list[dict[str, object]], dict[str, Baseline]]:
     """Return the rows in the order of environments, LLMs, arms and settings, and the environments' baselines."""
-    rows, baselines = [], {}
+    rows, baselines, repeated = [], {}, repeated_runs(named.values())
     for env in envs.ENVIRONMENTS:
         warm = [run for run in named.values() if run.env == env and run.arm in WARM_STARTS]
         if not warm:
@@ -206,7 +237,9 @@ def tidy(named: dict[tuple[str, str, str], Run]) -> tuple[list[dict[str, object]
         common_iterations([online, *warm], env)
         baselines[env] = baseline_of(online, named.get((env, "random-policy", "")))
         for run in sorted(warm, key=lambda r: (r.llm, WARM_STARTS.index(r.arm), r.tau, r.pretrain_steps or 0)):
-            rows.append(row_of(run, baselines[env], named.get((env, "llm-policy", run.llm))))
+            row = row_of(run, baselines[env], named.get((env, "llm-policy", run.llm)))
+            same = repeated.get((env, run.arm, run.details))
+            rows.append(row | {"same_run_as": same.llm if same else None})
     if not rows:
         raise UsageError("There is no loro and no mix run among the runs: nothing to compare with online RL.")
     return rows, baselines
@@ -236,9 +269,11 @@ def rank_correlation(rows: list[dict]) -> tuple[float, float, float, int] | None
     """Return Spearman's correlation of quality and gain, its 95% bootstrap interval, and the number of points.
 
     A point is one LLM in one environment, the mean over its settings: these share their quality and are not further
-    evidence. Qualities per step are left out. None below 6 points, or where quality or gain is the same everywhere.
+    evidence, and nor is a run that is the same as another LLM's. Qualities per step are left out. None below 6 points,
+    or where quality or gain is the same everywhere.
     """
-    table = pd.DataFrame([row for row in rows if math.isfinite(row["quality"]) and not row["per_step"]])
+    distinct = [row for row in rows if not row["same_run_as"]]
+    table = pd.DataFrame([row for row in distinct if math.isfinite(row["quality"]) and not row["per_step"]])
     if table.empty:
         return None
     x, y = table.groupby(["env", "llm"])[["quality", "gain_share"]].mean().to_numpy().T
@@ -265,12 +300,17 @@ def correlation_text(rows: list[dict]) -> str:
     return f"Spearman's ρ = {short(value)}{interval(low, high)}, {points} points"
 
 
+def size_of(row: dict) -> float:
+    """Return the size of a point's marker, by its offline updates."""
+    return SIZES.get(row["pretrain_steps"], SIZE)
+
+
 def draw_panel(axes: Axes, rows: list[dict], markers: dict[str, str]) -> None:
     """Draw one arm's points: gain over quality, with their intervals; open where quality is per step."""
     axes.axhline(0, color=BLACK, lw=0.7, zorder=1)
     for x in (0, 1):
         axes.axvline(x, color=GREY, lw=0.6, ls=(0, (2, 2)), zorder=1)
-    for row in rows:
+    for row in sorted(rows, key=size_of, reverse=True):  # the small ones on top
         colour = COLOURS[row["env"]]
         ends = []
         for key in ("quality", "gain_share"):
@@ -285,12 +325,14 @@ def draw_panel(axes: Axes, rows: list[dict], markers: dict[str, str]) -> None:
             color=colour,
             elinewidth=0.8,
             marker=markers[row["llm"]],
-            markersize=4.5,
+            markersize=size_of(row),
             markerfacecolor="white" if row["per_step"] else colour,
             markeredgewidth=0.9,
         )
     axes.grid(color="#E6E6E6", lw=0.5)
     axes.set_axisbelow(True)
+    axes.set_xscale("symlog", linthresh=LINEAR, linscale=1.5)
+    axes.set_xticks(QUALITY_TICKS, [f"{tick:g}".replace("-", "−") for tick in QUALITY_TICKS])
     axes.set_ylabel("gain over online RL\n(after the warm-up)")
     text = correlation_text(rows)
     if text:
@@ -299,7 +341,7 @@ def draw_panel(axes: Axes, rows: list[dict], markers: dict[str, str]) -> None:
 
 def draw(rows: list[dict], baselines: dict[str, Baseline]) -> plt.Figure:
     """Return the figure at column width, a panel for each arm that has points."""
-    shown = [row for row in rows if math.isfinite(row["quality"])]
+    shown = [row for row in rows if math.isfinite(row["quality"]) and not row["same_run_as"]]
     if not shown:
         raise UsageError("No point can be placed: " + "; ".join(_reasons(rows, baselines)) + ".")
     llms = sorted({str(row["llm"]) for row in shown})
@@ -319,7 +361,9 @@ def draw(rows: list[dict], baselines: dict[str, Baseline]) -> plt.Figure:
     for axes, arm in zip(grid[:, 0], arms, strict=True):
         draw_panel(axes, [row for row in shown if row["arm"] == arm], markers)
         axes.set_title(ARMS[arm], loc="left")
-    grid[-1, 0].set_xlabel("quality of the LLM's play\n(0: random policy, 1: online RL's last level)")
+    grid[-1, 0].set_xlabel(
+        "quality of the LLM's play\n(0: random policy, 1: online RL's last level;\nlogarithmic beyond ±1)"
+    )
     dots = {"ls": "", "marker": "o", "markersize": 4.5}
     colours = []
     for env in (env for env in COLOURS if env in baselines):
@@ -329,6 +373,8 @@ def draw(rows: list[dict], baselines: dict[str, Baseline]) -> plt.Figure:
         else:
             colours.append(Line2D([], [], ls="", label=f"{title}: not placed"))
     shapes = [Line2D([], [], **{**dots, "marker": marker}, color=GREY, label=llm) for llm, marker in markers.items()]
+    for steps in sorted({row["pretrain_steps"] for row in shown} & set(SIZES)):
+        shapes.append(Line2D([], [], **{**dots, "markersize": SIZES[steps]}, color=GREY, label=f"LORO, N={steps}"))
     if any(row["per_step"] for row in shown):
         shapes.append(
             Line2D([], [], **dots, color=GREY, markerfacecolor="white", label="cut off early: by return per step")
@@ -360,9 +406,10 @@ def interval(low: float, high: float) -> str:
 
 def line_of(row: dict) -> str:
     """Return a row's line for reading."""
+    same = f", the same run as {row['same_run_as']}'s" if row["same_run_as"] else ""
     cells = [
         envs.get(row["env"]).title,
-        title_of(row),
+        title_of(row) + same,
         short(row["llm_return"]),
         short(row["llm_return_used"]),
         "" if row["llm_longest"] is None else str(row["llm_longest"]),
@@ -439,9 +486,10 @@ def main() -> None:
     write_text(args.table.with_suffix(".csv"), table.to_csv(index=False, float_format="%.8g"))
     write_text(args.table.with_suffix(".md"), markdown(rows, baselines, named))
     save_figure(figure, args.output)
-    shown = sum(math.isfinite(row["quality"]) for row in rows)
-    print(f"{args.output}: {shown} of {len(rows)} warm starts drawn.")
-    if shown < len(rows):
+    shown = sum(math.isfinite(row["quality"]) and not row["same_run_as"] for row in rows)
+    repeated = sum(bool(row["same_run_as"]) for row in rows)
+    print(f"{args.output}: {shown} of {len(rows)} warm starts drawn, {repeated} more are the same runs as others.")
+    if _reasons(rows, baselines):
         print(f"In the table only: {'; '.join(_reasons(rows, baselines))}.")
 
 

@@ -5,8 +5,10 @@
 
 Left: LORO done soundly, with one thing as the authors' code has it. Right: the authors' procedure, with one thing done
 as their text says. Dots are the change of the cumulative reward by that one thing, bars its 95% bootstrap interval over
-independent seeds (or chains of repeats); the dashed line is the whole distance between the two protocols. The warm-up's
-iterations are counted, as in the paper. What is not among the runs is left out, and named in the table's foot.
+independent seeds (or chains of repeats); an open dot has none. The dashed line is the whole distance between the two
+protocols, grey and dotted where a single seed or chain stands for one of them. The warm-up's iterations are counted, as
+in the paper. Runs of one environment must have the same length. What is not among the runs is left out, and named in
+the table's foot.
 """
 
 from dataclasses import dataclass
@@ -21,13 +23,19 @@ from matplotlib.lines import Line2D
 
 import envs
 from analysis.main_table import interval, number
-from analysis.plotting import BLACK, BLUE, ORANGE, STYLE, save_figure
+from analysis.plotting import BLACK, BLUE, GREY, ORANGE, STYLE, save_figure
 from analysis.protocols import DIFFERENCES
-from analysis.runs import Run, read_run
+from analysis.runs import Run, common_iterations, read_run
 from analysis.statistics import difference_interval
 from envs.errors import UsageError, run_command_line
 from envs.files import write_text
 
+WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+WHOLE = {
+    True: {"color": BLACK, "lw": 0.8, "ls": (0, (4, 2)), "label": "whole distance between the protocols"},
+    False: {"color": GREY, "lw": 1.2, "ls": (0, (1, 1.5)), "label": "the same, resting on a single seed or chain"},
+}
+"""How the distance between the protocols is drawn, by whether both have several seeds or chains."""
 SIDES = {"paper": ("LORO done soundly, plus ...", BLUE), "released": ("as released, minus ...", ORANGE)}
 INTRODUCTION = """\
 # Which difference carries the result
@@ -36,6 +44,22 @@ Cumulative reward of LORO (7B, tau = 10, N = 3000). `plus`: the protocol `paper`
 it. `minus`: the protocol `released` with that one difference as `paper` has it. Change [95% bootstrap interval over
 seeds, or over chains of five repeats], and how many there are of each.
 """
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How much more `released` collects than `paper`, all differences together."""
+
+    value: float
+    low: float
+    high: float
+    seeds: dict[str, int]
+    """independent seeds or chains of each protocol"""
+
+    @property
+    def several(self) -> bool:
+        """Return whether both protocols have more than one seed or chain."""
+        return min(self.seeds.values()) > 1
 
 
 @dataclass
@@ -84,20 +108,38 @@ def rows_of(runs: dict[tuple[str, str, str], Run], env: str) -> list[dict[str, o
     return rows
 
 
-def draw_side(axes: Axes, rows: pd.DataFrame, names: list[str], distance: float | None, color: str) -> None:
-    """Draw one environment from one end: a row for each difference that can matter there."""
+def distance_of(runs: dict[tuple[str, str, str], Run], env: str) -> Distance | None:
+    """Return the whole distance between the protocols in one environment; None where one has no run."""
+    both = {protocol: runs.get((protocol, env, "loro")) for protocol in SIDES}
+    if not all(both.values()):
+        return None
+    sums = {protocol: cumulative(run) for protocol, run in both.items()}
+    low, high = difference_interval(sums["released"], sums["paper"])
+    value = sums["released"].mean() - sums["paper"].mean()
+    return Distance(value, low, high, {protocol: len(values) for protocol, values in sums.items()})
+
+
+def draw_side(
+    axes: Axes, rows: pd.DataFrame, names: list[str], distance: Distance | None, sign: int, color: str
+) -> None:
+    """Draw one environment from one end: a row for each difference that can matter there.
+
+    `sign`: 1 where the differences lead from `paper` to `released`, -1 where they lead back.
+    """
     for place, name in enumerate(names):
         row = rows[rows.difference == name]
         if row.empty:
-            axes.text(0, place, " not computed", va="center", fontsize=5.5, color="#777777")
+            place_in_panel = {"transform": axes.get_yaxis_transform(), "ha": "center", "va": "center"}
+            axes.text(0.5, place, "not computed", **place_in_panel, fontsize=5.5, color="#777777", bbox=WHITE)
             continue
         change, low, high = (float(row[column].iloc[0]) for column in ("change", "low", "high"))
-        axes.plot([change], [place], "o", color=color, ms=3.5)
-        if np.isfinite(low):
+        known = np.isfinite(low)
+        axes.plot([change], [place], "o", color=color, ms=3.5, markerfacecolor=color if known else "white")
+        if known:
             axes.plot([low, high], [place, place], color=color, lw=1.2)
     axes.axvline(0, color=BLACK, lw=0.6)
     if distance is not None:
-        axes.axvline(distance, color=BLACK, lw=0.8, ls=(0, (4, 2)))
+        axes.axvline(sign * distance.value, **WHOLE[distance.several])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_yticks(range(len(names)), [DIFFERENCES[name].label for name in names])
     axes.tick_params(axis="y", length=0)
@@ -119,21 +161,22 @@ def draw(table: pd.DataFrame, runs: dict[tuple[str, str, str], Run]) -> plt.Figu
         height_ratios=heights,
         layout="constrained",
     )
+    kinds: set[bool] = set()
     for env, panels in zip(shown, grid, strict=True):
         names = [name for name, difference in DIFFERENCES.items() if env in difference.environments]
-        both = [runs.get((protocol, env, "loro")) for protocol in SIDES]
-        distance = cumulative(both[1]).mean() - cumulative(both[0]).mean() if all(both) else None
+        distance = distance_of(runs, env)
+        kinds |= {distance.several} if distance else set()
         for axes, (protocol, (title, color)) in zip(panels, SIDES.items(), strict=True):
             side = "plus" if protocol == "paper" else "minus"
             sign = {"paper": 1, "released": -1}[protocol]
             rows = table[(table.env == env) & (table.side == side)]
-            draw_side(axes, rows, names, None if distance is None else sign * distance, color)
+            draw_side(axes, rows, names, distance, sign, color)
             axes.set_title(f"{envs.get(env).title}: {title}")
         panels[1].set_yticklabels([])
     for axes in grid[-1]:
         axes.set_xlabel("change of the cumulative reward")
-    dashed = Line2D([], [], color=BLACK, lw=0.8, ls=(0, (4, 2)), label="whole distance between the protocols")
-    figure.legend(handles=[dashed], loc="outside lower center", fontsize=6)
+    entries = [Line2D([], [], **WHOLE[several]) for several in sorted(kinds, reverse=True)]
+    figure.legend(handles=entries, loc="outside lower center", ncols=2, fontsize=6)
     return figure
 
 
@@ -144,8 +187,16 @@ def markdown(table: pd.DataFrame, runs: dict[tuple[str, str, str], Run]) -> str:
         change = number(row.change) + interval(row.low, row.high)
         title = envs.get(row.env).title
         lines.append(f"| {title} | {row.side} | {row.meaning} | {change} | {row.seeds} against {row.base_seeds} |")
+    lines += ["", "## The whole distance between the protocols", ""]
+    lines += ["| environment | released less paper [95% interval] | chains, seeds |", "|---|---|---|"]
     missing = []
     for env in dict.fromkeys(table.env):
+        distance = distance_of(runs, env)
+        if distance is not None:
+            value = number(distance.value) + interval(distance.low, distance.high)
+            counts = f"{distance.seeds['released']} against {distance.seeds['paper']}"
+            single = "" if distance.several else " (rests on a single one)"
+            lines.append(f"| {envs.get(env).title} | {value} | {counts}{single} |")
         for protocol in SIDES:
             names = [name for name, difference in DIFFERENCES.items() if env in difference.environments]
             absent = [name for name in names if (protocol, env, f"loro-{name}") not in runs]
@@ -165,6 +216,8 @@ def main() -> None:
         first = runs.setdefault((run.protocol, run.env, run.arm), run)
         if first is not run:
             raise UsageError(f"{first.path} and {run.path} are runs of the same arm: give those of one setting.")
+    for env in envs.ENVIRONMENTS:
+        common_iterations(list(runs.values()), env)
     table = pd.DataFrame([row for env in envs.ENVIRONMENTS for row in rows_of(runs, env)])
     if table.empty:
         raise UsageError("None of the runs given is LORO with a single difference, beside LORO without it.")

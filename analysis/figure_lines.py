@@ -49,7 +49,7 @@ def panels_of(kind: str, env: str) -> tuple[Panel, ...]:
     main = Line(loro("qwen-7b", 10, 3000), "LORO", ORANGE)
     online = Line("online", "online RL", BLUE)
     if kind == "mix":
-        mix = Line("mix_qwen-7b_tau10", "LLM's episodes in the buffer (mix)", GREEN)
+        mix = Line("mix_qwen-7b_tau10", "LLM's data in the buffer (mix)", GREEN)
         return (Panel(0, 0, "", (online, main, mix)),)
     if kind == "pretrain":
         own = Line("pretrain-on-policy_tau10_n3000", "pretrained on its own episodes", GREEN)

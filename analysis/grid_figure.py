@@ -3,12 +3,14 @@
     python -m analysis.grid_figure --env cartpole --kind mix --runs results/runs/*/cartpole/*.csv --output FILE.pdf
 
 Same panels as the paper's (analysis/figure_lines.py). Solid lines with bands: protocol `paper`, means over seeds with
-95% bootstrap intervals. Dashed: protocol `released`. Dotted: the authors' published curves. The shaded iterations are
-the LLM's warm-up. Every seed's curve is drawn as its running mean over 9 iterations, or several lines of single
-evaluations could not be told apart (the authors smooth these figures too). What is not among the runs is left out and
-named on stdout.
+95% bootstrap intervals. Dashed: protocol `released`, thin where it is a single chain. Dotted: the authors' published
+curves. The shaded iterations are the LLM's warm-up; where lines have several tau, the darker the more lines are in it.
+Every seed's curve is drawn as its running mean over 9 iterations, or several lines of single evaluations could not be
+told apart (the authors smooth these figures too). All panels have one scale. What is not among the runs is left out,
+and named below the panel's title and on stdout.
 """
 
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,7 +22,17 @@ from matplotlib.patches import Patch
 
 import envs
 from analysis.figure_lines import Line, Panel, figures_of, panels_of, runs_of
-from analysis.plotting import STYLE, WARM_UP, Curve, draw_panel, save_figure
+from analysis.plotting import (
+    LEGEND,
+    STYLE,
+    WARM_UP,
+    Curve,
+    draw_panel,
+    limits_of,
+    save_figure,
+    unlike_returns,
+    write_title,
+)
 from analysis.runs import Run, common_iterations, read_run
 from envs.errors import UsageError, run_command_line
 
@@ -57,42 +69,62 @@ def curves_of(panel: Panel, runs: dict[tuple[str, str], Run]) -> list[Curve]:
     ]
 
 
+def missing_lines(panel: Panel, runs: dict[tuple[str, str], Run], width: int) -> list[str]:
+    """Name a panel's lines that there is no run of, in lines of `width`; LORO is wanted under both protocols."""
+    parts = []
+    for protocol in ("paper", "released"):
+        wanted = [line for line in panel.lines if protocol == "paper" or line.run.startswith("loro_")]
+        missing = [line.label for line in wanted if (protocol, line.run) not in runs]
+        if missing:
+            parts.append(f"{'all' if len(missing) == len(wanted) else ' · '.join(missing)} ({protocol})")
+    return textwrap.wrap(f"not computed: {'; '.join(parts)}", width) if parts else []
+
+
 def legend(lines: list[Line], runs: dict[tuple[str, str], Run]) -> list[Line2D | Patch]:
     """Return the entries: colours for the lines that are there, dashes for the protocols, the warm-up's shade."""
     there = {name for _, name in runs}
     shown = {line.label: line.color for line in lines if line.run in there}
     entries: list[Line2D | Patch] = [Line2D([], [], color=color, label=label) for label, color in shown.items()]
-    names = {"paper": "protocol paper", "released": "protocol released", "published": "as published"}
+    names = {"paper": "protocol paper", "released": "released", "published": "as published"}
     for protocol in dict.fromkeys(protocol for protocol in names if any(key[0] == protocol for key in runs)):
-        entries.append(Line2D([], [], color="#555555", **PROTOCOL_STYLES[protocol], label=names[protocol]))
-    if any(run.tau for run in runs.values()):
-        entries.append(Patch(**WARM_UP, label="LLM's warm-up"))
+        alone = any(Curve(run, {}).alone for key, run in runs.items() if key[0] == protocol)
+        label = names[protocol] + (" (thin: one chain)" if alone else "")
+        entries.append(Line2D([], [], color="#555555", **PROTOCOL_STYLES[protocol], label=label))
+    taus = {run.tau for run in runs.values() if run.tau}
+    if taus:
+        entries.append(Patch(**WARM_UP, label="LLM's warm-up" if len(taus) == 1 else "LLM's warm-up, by τ"))
     return entries
 
 
 def draw(env: str, panels: tuple[Panel, ...], runs: dict[tuple[str, str], Run], iterations: int) -> plt.Figure:
     """Return the figure: one panel at column width, or a grid on a page."""
     rows, columns = (1 + max(getattr(panel, name) for panel in panels) for name in ("row", "column"))
-    size = (3.4, 2.9) if len(panels) == 1 else (2.35 * columns, 1.8 * rows + 0.7)
+    size = (3.4, 3.0) if len(panels) == 1 else (2.35 * columns, 1.9 * rows + 0.7)
     figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
-    for panel in panels:
+    drawn = [(panel, curves_of(panel, runs)) for panel in panels]
+    unlike = unlike_returns(env, list(runs.values()))
+    bottoms, tops = zip(*(limits_of(curves, [], iterations) for _, curves in drawn if curves), strict=True)
+    for panel, curves in drawn:
         axes = grid[panel.row, panel.column]
-        curves = curves_of(panel, runs)
-        axes.set_title(panel.title or envs.get(env).title)
+        missing = missing_lines(panel, runs, 80 if len(panels) == 1 else 54)
+        if len(panels) == 1:
+            write_title(axes, envs.get(env).title, [*unlike, *missing])
+        else:
+            write_title(axes, panel.title, missing)
         if curves:
-            draw_panel(axes, curves, [], iterations)
+            draw_panel(axes, curves, [], iterations, limits=(min(bottoms), max(tops)))
         else:
             axes.text(0.5, 0.5, "not computed", ha="center", va="center", transform=axes.transAxes, color="#777777")
             axes.set_xticks([], [])
             axes.set_yticks([], [])
     for axes in grid[-1]:
-        axes.set_xlabel("iteration")
+        axes.set_xlabel(f"iteration (running mean over {WINDOW})")
     for axes in grid[:, 0]:
         axes.set_ylabel("return of the greedy policy")
     entries = legend([line for panel in panels for line in panel.lines], runs)
-    figure.legend(handles=entries, loc="outside lower center", ncols=2 if columns == 1 else 4, fontsize=6)
+    figure.legend(handles=entries, loc="outside lower center", ncols=2 if columns == 1 else 4, **LEGEND)
     if len(panels) > 1:
-        figure.suptitle(envs.get(env).title, fontsize=9)
+        figure.suptitle("\n".join([envs.get(env).title, *filter(None, ["; ".join(unlike)])]), fontsize=8)
     return figure
 
 

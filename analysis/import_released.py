@@ -11,12 +11,9 @@ starts in the same place it is known and put back; elsewhere the first step is d
 """
 
 import csv
-import hashlib
-import http.client
 import os
 import pickle
 import re
-import urllib.request
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,8 +24,9 @@ import tyro
 
 import envs
 from envs.datasets import Episode, read_meta, save_dataset
+from envs.downloads import download
 from envs.errors import Failure, UsageError, run_command_line
-from envs.files import sha256, written_whole
+from envs.files import sha256
 
 REPOSITORY = "https://github.com/duongnhatthang/LlamaGym"
 COMMIT = "2fb45b45b832070b7da13f36ce64c07ef47f6220"
@@ -195,7 +193,7 @@ def locate(row: dict[str, str], source: Path | None, cache: Path = Path("downloa
         source = Path(os.environ["LORO_AUTHORS_DATA"])
     path = (source or cache) / row["file"]
     if source is None and not path.exists():
-        download(f"{REPOSITORY}/raw/{COMMIT}/data/{row['file']}", path, row["sha256"])
+        fetch(row, path)
     if not path.is_file():
         raise UsageError(f"{path} does not exist: --source (or LORO_AUTHORS_DATA) must name the authors' data folder.")
     if sha256(path) != row["sha256"]:
@@ -203,20 +201,15 @@ def locate(row: dict[str, str], source: Path | None, cache: Path = Path("downloa
     return path
 
 
-def download(url: str, path: Path, digest: str) -> None:
-    """Fetch `url` to `path`, whole and with the SHA-256 `digest`, or raise Failure and leave nothing."""
+def fetch(row: dict[str, str], path: Path) -> None:
+    """Download a released file to `path`; raise Failure, and say what else can be done, if that fails."""
     try:
-        with urllib.request.urlopen(url, timeout=60) as response:
-            content = response.read()
-    except (OSError, http.client.HTTPException) as error:  # no network, no such file, or cut off on the way
+        download(f"{REPOSITORY}/raw/{COMMIT}/data/{row['file']}", path, row["sha256"])
+    except Failure as error:
         raise Failure(
-            f"Cannot download {url} ({getattr(error, 'reason', error)}): where there is no network, fetch the data "
-            f"folder of {REPOSITORY} at commit {COMMIT[:7]} elsewhere and name it with --source or LORO_AUTHORS_DATA."
+            f"{error} Where there is no network, fetch the data folder of {REPOSITORY} at commit {COMMIT[:7]} "
+            "elsewhere and name it with --source or LORO_AUTHORS_DATA."
         ) from error
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise Failure(f"The file at {url} does not have the recorded SHA-256; nothing was kept.")
-    with written_whole(path) as temporary:
-        temporary.write_bytes(content)
 
 
 def is_terminal(env: str, observation: np.ndarray) -> bool:

@@ -3,9 +3,11 @@
     python -m analysis.main_figure --env cartpole --runs results/runs/*/cartpole/*.csv --output cartpole_main.pdf
 
 `--env all` draws one panel for each environment. The PNG goes beside the PDF. Lines are means over seeds, bands their
-95% bootstrap intervals; dotted lines are the authors' published curves. The shaded iterations are the LLM's warm-up.
+95% bootstrap intervals; a single seed or chain is a thin line without. Dotted lines are the authors' published curves.
+The shaded iterations are the LLM's warm-up. Where returns do not compare, small print below the panel's title says so.
 `--over steps` counts environment steps instead of iterations: ten episodes of an LLM may be 60 steps or 2,000, an
-iteration of a learner is always 200.
+iteration of a learner is always 200. Of a chain in which one network is handed from repeat to repeat it shows the first
+repeat: the later ones start with all the steps of those before, beyond the axis.
 What is not among the runs is left out and named on stdout.
 """
 
@@ -23,7 +25,20 @@ from matplotlib.patches import Patch
 
 import envs
 from analysis import plotting
-from analysis.plotting import BLACK, BLUE, GREEN, ORANGE, STYLE, WARM_UP, Curve, Level, save_figure
+from analysis.plotting import (
+    BLACK,
+    BLUE,
+    GREEN,
+    LEGEND,
+    ORANGE,
+    STYLE,
+    WARM_UP,
+    Curve,
+    Level,
+    save_figure,
+    unlike_returns,
+    write_title,
+)
 from analysis.runs import POLICIES, Run, common_iterations, read_run, select_runs
 from envs.errors import UsageError, run_command_line
 
@@ -90,7 +105,7 @@ def draw_panel(axes: Axes, panel: dict[tuple[str, str] | str, Run], iterations: 
     plotting.draw_panel(axes, curves, levels, iterations, over_steps)
 
 
-def legend_entries(panels: list[dict[tuple[str, str] | str, Run]]) -> list[Artist]:
+def legend_entries(panels: list[dict[tuple[str, str] | str, Run]], over_steps: bool = False) -> list[Artist]:
     """Return one entry for each kind of line that some panel has; settings are named where there is but one."""
     entries: list[Artist] = []
     for key, (label, style) in {**CURVES, **LEVELS}.items():
@@ -102,6 +117,9 @@ def legend_entries(panels: list[dict[tuple[str, str] | str, Run]]) -> list[Artis
             label = f"{', '.join(sorted(details))} as the policy"
         elif key == ("loro", "paper") and len(details) == 1:
             label = f"{label} (τ={runs[0].tau}, N={runs[0].pretrain_steps})"
+        elif key == ("loro", "released"):
+            label += ", first repeats" if over_steps else ""  # see plotting.Curve.points
+            label += " (thin: one chain)" if any(Curve(run, style).alone for run in runs) else ""
         entries.append(Line2D([], [], **style, label=label))
     if any(run.tau for panel in panels for run in panel.values()):
         entries.append(Patch(**WARM_UP, label="LLM's warm-up"))
@@ -118,7 +136,7 @@ def draw(
     figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     for axes, (env, panel) in zip(grid.flat, panels.items(), strict=False):
         draw_panel(axes, panel, lengths[env], over_steps)
-        axes.set_title(envs.get(env).title)
+        write_title(axes, envs.get(env).title, unlike_returns(env, list(panel.values())))
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     for axes in grid.flat[max(0, len(panels) - columns) : len(panels)]:
@@ -127,8 +145,8 @@ def draw(
         axes.set_xlabel(steps if over_steps else f"iteration{break_line}(200 training steps + one evaluation)")
     for axes in grid[:, 0]:
         axes.set_ylabel("return of the greedy policy")
-    entries = legend_entries(list(panels.values()))
-    figure.legend(handles=entries, loc="outside lower center", ncols=2 if columns == 1 else 4, fontsize=6)
+    entries = legend_entries(list(panels.values()), over_steps)
+    figure.legend(handles=entries, loc="outside lower center", ncols=2 if columns == 1 else 4, **LEGEND)
     return figure
 
 

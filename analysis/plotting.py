@@ -13,6 +13,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
+import envs
+from analysis.import_released import released_files
 from analysis.runs import Run
 from analysis.statistics import bootstrap_interval
 from envs.files import written_whole
@@ -20,6 +22,11 @@ from envs.files import written_whole
 # Okabe and Ito's colours, which colour-blind readers can tell apart
 BLUE, ORANGE, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#8C8C8C", "#000000"
 WARM_UP = {"color": GREY, "alpha": 0.15, "lw": 0}
+THIN = 0.5
+"""Width of the line of a single seed or chain, which has no interval."""
+TWO_STEPS = "represented-pong"
+"""The authors' code plays each action twice here, and evaluates on a whole game."""
+LEGEND = {"fontsize": 6, "handlelength": 1.8, "columnspacing": 1.2}
 STYLE = {
     "font.size": 7,
     "axes.titlesize": 8,
@@ -43,6 +50,21 @@ class Curve:
     window: int = 1
     """iterations of the running mean that every seed's curve is drawn as"""
 
+    @property
+    def alone(self) -> bool:
+        """Return whether it shows one seed or chain of ours: the authors' are told by their dots."""
+        return self.run.protocol != "published" and self.run.table.seed.nunique() == 1
+
+    def points(self, iterations: int, over_steps: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Return what lies across [iterations], and each seed's returns [seeds, iterations].
+
+        Over environment steps a chain of repeats is drawn as its first repeat: the later ones go on with a network that
+        has already taken all the steps of those before.
+        """
+        returns = (self.run.first_repeats() if over_steps else self.run.curves())[:, :iterations]
+        across = self.run.steps()[:iterations] if over_steps else np.arange(returns.shape[1])
+        return across, running_mean(returns, self.window, self.run.tau or 0)
+
 
 @dataclass(frozen=True)
 class Level:
@@ -54,33 +76,36 @@ class Level:
     style: dict[str, Any]
 
 
-def draw_panel(axes: Axes, curves: list[Curve], levels: list[Level], iterations: int, over_steps: bool = False) -> None:
+def draw_panel(
+    axes: Axes,
+    curves: list[Curve],
+    levels: list[Level],
+    iterations: int,
+    over_steps: bool = False,
+    limits: tuple[float, float] | None = None,
+) -> None:
     """Draw means over seeds with their 95% bootstrap bands over `iterations`, and levels across.
 
-    `over_steps`: the horizontal axis counts environment steps instead, as far as the shortest curve goes.
+    A single seed or chain is a thin line. `over_steps`: the horizontal axis counts environment steps instead, as far as
+    the shortest curve goes. `limits`: the axis of returns; None takes those of these curves and levels.
     """
-    furthest, warm_up = [], [0.0]
-    lowest, learnt, highest = [], [], []
+    furthest, warm_ups, lowest = [], {}, np.inf
     for curve in curves:
-        returns = running_mean(curve.run.curves()[:, :iterations], curve.window, curve.run.tau or 0)
+        x, returns = curve.points(iterations, over_steps)
         mean, (low, high) = returns.mean(axis=0), bootstrap_interval(returns)
-        x = curve.run.steps()[:iterations] if over_steps else np.arange(len(mean))
-        axes.plot(x, mean, **{"zorder": 2, **curve.style})
+        axes.plot(x, mean, **{"zorder": 2, **curve.style, **({"lw": THIN} if curve.alone else {})})
         if len(returns) > 1 and curve.run.protocol != "published":  # one chain has no interval
             axes.fill_between(x, low, high, color=curve.style["color"], alpha=0.18, lw=0, zorder=0)
         furthest.append(x[-1])
-        if curve.run.tau:
-            warm_up.append(x[curve.run.tau - 1] if over_steps else curve.run.tau - 0.5)
-        after_warm_up = slice(curve.run.tau or 0, None)
-        lowest.append(mean.min())
-        learnt.append(mean[after_warm_up])
-        highest.append(np.fmax(mean, high)[after_warm_up])
-    values = [level.value for level in levels]
-    bottom, top = return_limits(np.concatenate(learnt), np.concatenate(highest), [min(lowest), *values])
+        lowest = min(lowest, mean.min())
+        tau = curve.run.tau
+        if tau:
+            warm_ups[tau] = max(warm_ups.get(tau, 0), x[tau - 1] if over_steps else tau - 0.5)
+    bottom, top = limits or limits_of(curves, levels, iterations, over_steps)
     below = {level.name: level.value for level in levels if level.value < bottom}
     above = {level.name: level.value for level in levels if level.value > top}
-    if min(lowest) < bottom:
-        below["curves"] = min(lowest)
+    if lowest < bottom:
+        below["curves"] = lowest
     axes.set_ylim(*room_for_notes(axes, bottom, top, below, above))
     axes.set_xlim(0, max(min(furthest) if over_steps else iterations - 1, 1))
     if over_steps:
@@ -88,10 +113,57 @@ def draw_panel(axes: Axes, curves: list[Curve], levels: list[Level], iterations:
         axes.xaxis.set_major_formatter(lambda steps, _: f"{steps / 1000:g}k" if steps else "0")
     for level in levels:
         axes.axhline(level.value, **level.style)
-    if max(warm_up):
-        axes.axvspan(0, max(warm_up), **WARM_UP)
+    for end in warm_ups.values():  # one over the other: the darkest part is the warm-up of all
+        axes.axvspan(0, end, **WARM_UP)
     axes.grid(color="#E6E6E6", lw=0.5)
     axes.set_axisbelow(True)
+
+
+def limits_of(
+    curves: list[Curve], levels: list[Level], iterations: int, over_steps: bool = False
+) -> tuple[float, float]:
+    """Return the limits of the axis of returns that suit these curves and levels."""
+    learnt, highest, others = [], [], [level.value for level in levels]
+    for curve in curves:
+        _, returns = curve.points(iterations, over_steps)
+        mean, after_warm_up = returns.mean(axis=0), slice(curve.run.tau or 0, None)
+        learnt.append(mean[after_warm_up])
+        highest.append(np.fmax(mean, bootstrap_interval(returns)[1])[after_warm_up])
+        others.append(mean.min())
+    others[len(levels) :] = [min(others[len(levels) :])]
+    return return_limits(np.concatenate(learnt), np.concatenate(highest), others)
+
+
+def write_title(axes: Axes, title: str, notes: list[str]) -> None:
+    """Write a panel's title, and below it in small print what its reader must know."""
+    axes.set_title(title, pad=4 + 7 * len(notes))
+    for place, note in enumerate(reversed(notes)):
+        at = {"xy": (0.5, 1), "xycoords": "axes fraction", "xytext": (0, 2 + 7 * place), "textcoords": "offset points"}
+        axes.annotate(note, **at, ha="center", va="bottom", fontsize=5.5, color="#555555")
+
+
+def unlike_returns(env: str, runs: list[Run]) -> list[str]:
+    """Say which of an environment's runs have returns that do not compare with the others', and why."""
+    notes, horizon, short = [], envs.get(env).horizon, {}
+    for run in runs if envs.get(env).endless else []:  # elsewhere a short episode may have ended by itself
+        longest = recorded_lengths(run).max()
+        if longest < horizon:
+            short[run.llm] = max(longest, short.get(run.llm, 0))
+    for steps in sorted(set(short.values())):
+        llms = sorted(llm for llm, longest in short.items() if longest == steps)
+        notes.append(f"{', '.join(llms)}: episodes of {steps:.0f} steps, not {horizon}")
+    if env == TWO_STEPS:
+        theirs = [name for name in ("released", "published") if any(run.protocol == name for run in runs)]
+        notes += [f"{', '.join(theirs)}: whole games, two steps an action"] if theirs else []
+        imported = {row["llm"] for row in released_files() if row["env"] == env} & {run.llm for run in runs}
+        notes += [f"{', '.join(sorted(imported))}: two steps an action"] if imported else []
+    return notes
+
+
+def recorded_lengths(run: Run) -> pd.Series:
+    """Return the lengths of an LLM's episodes in its own run or in a warm-up, steps; nothing where none are known."""
+    episodes = run.table if run.arm == "llm-policy" else run.table[run.table.iteration < (run.tau or 0)]
+    return pd.to_numeric(episodes.eval_length[[run.llm is not None] * len(episodes)], errors="coerce").dropna()
 
 
 def running_mean(returns: np.ndarray, window: int, warm_up: int) -> np.ndarray:
@@ -124,7 +196,8 @@ def room_for_notes(
     for y, side, arrow, values in ((0.02, "bottom", "↓", below), (0.98, "top", "↑", above)):
         note = f"{arrow} " + ", ".join(f"{name} {value:,.0f}".replace("-", "−") for name, value in values.items())
         if values:
-            axes.text(0.99, y, note, transform=axes.transAxes, ha="right", va=side, fontsize=5.5, zorder=3)
+            over_lines = {"zorder": 3, "bbox": {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.3}}
+            axes.text(0.99, y, note, transform=axes.transAxes, ha="right", va=side, fontsize=5.5, **over_lines)
     return bottom - room * bool(below), top + room * bool(above)
 
 

@@ -8,7 +8,8 @@ The rule is in config/claims.yaml; what is judged is the cumulative reward under
 the same difference at equal environment steps, after the warm-up and at the end of training, which decide nothing. The
 figure is a forest plot: for each claim that compares two arms by a difference, its mean over environments, normalised,
 with stratified bootstrap intervals (seeds are resampled within environments). A claim whose runs are not all there is
-drawn over the environments that have them, and says over how many.
+drawn over the environments that have them, and says over how many. The table of verdicts is written
+as a CSV file too, beside the .md.
 """
 
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import tyro
 import yaml
 
@@ -68,7 +70,7 @@ class Args:
     runs: tuple[Path, ...]
     """run files of all protocols: .../<protocol>/<env>/<arm>.csv"""
     output: Path
-    """the .md to write"""
+    """the .md to write; the table of verdicts goes beside it as .csv"""
     figure: Path
     """the PDF of the forest plot; the PNG goes beside it"""
 
@@ -500,6 +502,18 @@ def environment_lines(judged: Judged) -> list[str]:
     return [*lines, "", *(f"- {remark}" for remark in remarks), *([""] if remarks else [])]
 
 
+def verdicts(judged: list[Judged]) -> pd.DataFrame:
+    """Return the table of verdicts: claim, verdict, the mean difference under each protocol, why."""
+    return pd.DataFrame(
+        {
+            "claim": [one.claim["claim"] for one in judged],
+            "verdict": [one.verdict for one in judged],
+            **{label: [summary(one, protocol) for one in judged] for protocol, (label, _) in PROTOCOLS.items()},
+            "why": [one.evidence for one in judged],
+        }
+    )
+
+
 def markdown(judged: list[Judged], content: dict[str, Any]) -> str:
     """Return the page: the table of verdicts, then each claim environment by environment."""
     lines = [
@@ -585,6 +599,7 @@ def main() -> None:
         raise UsageError("None of the claims can be looked at with the runs given.")
     plt.rcParams.update(STYLE)
     save_figure(draw(judged), args.figure)
+    write_text(args.output.with_suffix(".csv"), verdicts(judged).to_csv(index=False))
     write_text(args.output, markdown(judged, content))
     print(f"{args.output}: " + "; ".join(f"{one.claim['claim']}: {one.verdict}" for one in judged) + ".")
 

@@ -3,9 +3,12 @@
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from envs.errors import Failure
 
 
 @contextmanager
@@ -38,3 +41,15 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 digest of a file as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_clock(path: Path) -> None:
+    """Raise Failure where `path` was written more than a minute from now: the clock is wrong, or was then.
+
+    Snakemake throws away what seems older than what it was made from, when it is finished: better to say so before.
+    """
+    ahead = path.stat().st_mtime - time.time()
+    if ahead > 60:
+        raise Failure(
+            f"{path} seems to be written {ahead / 3600:.1f} hours from now: set the clock right, or touch the file."
+        )

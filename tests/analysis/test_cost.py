@@ -26,23 +26,26 @@ def run(paths, output, monkeypatch):
     return {row["run"]: row for row in csv.DictReader(output.open())}
 
 
-def test_warm_up_iterations_are_not_trained_and_repeats_are(tmp_path, monkeypatch):
+def test_warm_up_iterations_are_not_trained_and_repeats_and_offline_updates_are(tmp_path, monkeypatch):
     paths = [
         make(tmp_path, "paper", "cartpole", "online", 4, 1, 48.0),
-        make(tmp_path, "paper", "cartpole", "loro_qwen-7b_tau10_n3000", 2, 1, 40.0),
-        make(tmp_path, "released", "cartpole", "loro_x_tau10_n3000", 1, 5, 40.0),
+        make(tmp_path, "paper", "cartpole", "loro_qwen-7b_tau10_n3000", 2, 1, 42.0),
+        make(tmp_path, "released", "cartpole", "loro_x_tau10_n3000", 1, 5, 46.0),
+        make(tmp_path, "paper", "cartpole", "mix_qwen-7b_tau10", 2, 1, 16.0),
         write_run(tmp_path, "paper", "cartpole", "random-policy", np.zeros((1, 1, 3))),
         write_run(tmp_path, "published", "cartpole", "online", np.zeros((1, 5, 30))),
     ]
     rows = run(paths, tmp_path / "t" / "cost.csv", monkeypatch)
     assert {name: int(row["seed_steps"]) for name, row in rows.items()} == {
         "online": 4 * 30 * 200,
-        "loro_qwen-7b_tau10_n3000": 2 * 20 * 200,
-        "loro_x_tau10_n3000": 5 * 20 * 200,
+        "loro_qwen-7b_tau10_n3000": 2 * (20 * 200 + 3000),
+        "loro_x_tau10_n3000": 5 * 20 * 200 + 3000,  # a chain is pretrained once
+        "mix_qwen-7b_tau10": 2 * 20 * 200,
     }
+    assert [int(row["offline_updates"]) for row in rows.values()] == [6000, 0, 0, 3000]
     assert float(rows["online"]["milliseconds_per_seed_step"]) == pytest.approx(2.0)
     text = (tmp_path / "t" / "cost.md").read_text()
-    assert "| CartPole | double-dqn | cpu | 3 | 52,000 | 0.0 | 2.00 (2.00 to 5.00) |" in text
+    assert "| CartPole | double-dqn | cpu | 4 | 69,000 | 0.0 | 2.00 (2.00 to 3.00) |" in text
 
 
 def test_a_run_that_does_not_say_is_refused(tmp_path, monkeypatch, capsys):

@@ -17,7 +17,7 @@ import envs
 from algos import dqn, sac
 from analysis import coverage
 from analysis.coverage import AS_STATED, GRIDS, Frequencies, Visits, measure
-from envs.datasets import Episode, save_dataset
+from envs.datasets import Episode, load_dataset, save_dataset
 from envs.errors import run_command_line
 
 LORO, MIX = "loro_qwen-7b_tau2_n1000", "mix_qwen-7b_tau2"
@@ -279,6 +279,19 @@ def test_what_cannot_be_measured_is_named(tree, monkeypatch):
     missing = text.split("## Missing")[1]
     assert "- CliffWalking: qwen-7b holds 3 episodes, not 10 (optimal)." in missing
     assert "- CartPole: no runs." in missing
+    assert "- CliffWalking: no runs of" not in missing
+
+
+def test_llms_without_runs_are_named_and_equal_episodes_stand_for_each_other(tree, monkeypatch):
+    folder, _, datasets = tree
+    first, second, third = load_dataset(datasets[0], "cliff-walking")
+    short = episode(PATH[:2], 24)
+    for llm, episodes in {"alike": [first, second, short], "other": [first, third, short]}.items():
+        datasets.append(folder / "datasets" / "cliff-walking" / llm)
+        save_dataset(datasets[-1], "cliff-walking", episodes, {"policy": llm})
+    _, text, _ = make(tree, monkeypatch, "--tau", 2)
+    missing = text.split("## Missing")[1]
+    assert "- CliffWalking: no runs of LORO and mix from other." in missing and "alike" not in missing
 
 
 def test_sampled_environments_say_how_much_the_bins_matter(tree, monkeypatch):

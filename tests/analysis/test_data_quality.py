@@ -84,6 +84,28 @@ def test_llms_that_played_the_same_episodes_share_their_rows(tmp_path, monkeypat
     assert "other (loro, mix)" in missing and "twin" not in missing
 
 
+def test_equal_runs_are_one_point_and_the_table_says_so(tmp_path, monkeypatch, capsys):
+    """Two LLMs that differ after the first tau episodes only have different datasets and the same runs."""
+    runs = write_cartpole(tmp_path)
+    for llm, offset in (("twin", 0), ("other", 1)):
+        runs.append(write_run(tmp_path, "paper", "cartpole", f"llm-policy_{llm}", [[[40, 70]]], 50))
+        for arm in ("loro_{}_tau10_n3000", "mix_{}_tau10"):
+            values = curves(999, 88 + offset, 88, 88, seeds=(-8, 8))
+            runs.append(write_run(tmp_path, "paper", "cartpole", arm.format(llm), values, 100))
+    rows, text = make(runs, tmp_path, monkeypatch)
+    told = {llm: row["same_run_as"] for (_, arm, llm), row in rows.items() if arm == "loro"}
+    assert told == {"qwen-7b": "", "other": "", "twin": "qwen-7b"}
+    assert "| LORO (twin, τ=10, N=3000), the same run as qwen-7b's |" in text
+    assert "4 of 6 warm starts drawn, 2 more are the same runs" in capsys.readouterr().out
+    six = points(range(6), range(6))
+    assert data_quality.rank_correlation([*six, {**six[0], "llm": "twin", "same_run_as": "llm-0"}])[3] == 6
+
+
+def test_the_two_numbers_of_updates_look_different():
+    size = [data_quality.size_of({"pretrain_steps": steps}) for steps in (1000, None, 3000)]
+    assert size == sorted(set(size))
+
+
 def test_the_warm_up_is_not_counted(tmp_path, monkeypatch):
     found = []
     for warm_up in (-5000, 5000):
@@ -133,9 +155,10 @@ def test_episodes_cut_off_early_are_compared_per_step(tmp_path, monkeypatch):
 
 
 def test_open_markers_colours_and_the_line_at_zero():
+    new = {"same_run_as": None, "pretrain_steps": None}
     point = dict.fromkeys(("quality_low", "quality_high", "gain_share_low", "gain_share_high"), np.nan)
     rows = [
-        {**point, "env": env, "llm": "a", "quality": 0.5, "gain_share": 0.1, "per_step": per_step}
+        {**point, "env": env, "llm": "a", "quality": 0.5, "gain_share": 0.1, "per_step": per_step, **new}
         for env, per_step in (("cartpole", False), ("pendulum", True))
     ]
     _, axes = plt.subplots()
@@ -188,7 +211,7 @@ def test_missing_runs_are_absent_and_listed(tmp_path, monkeypatch):
 
 
 def points(qualities, gains, **values):
-    fixed = {"env": "cartpole", "per_step": False, **values}
+    fixed = {"env": "cartpole", "per_step": False, "same_run_as": None, **values}
     pairs = zip(qualities, gains, strict=True)
     return [{**fixed, "llm": f"llm-{k}", "quality": x, "gain_share": y} for k, (x, y) in enumerate(pairs)]
 

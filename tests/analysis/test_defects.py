@@ -5,12 +5,14 @@ import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from synthetic_runs import write_run
 
 from algos import dqn, sac
 from analysis import defects
 from analysis.protocols import DIFFERENCES, difference_of
+from analysis.runs import read_run
 from envs.errors import run_command_line
 
 SETTING = "qwen-7b_tau2_n10"
@@ -48,6 +50,9 @@ def test_changes_are_differences_of_cumulative_rewards(tmp_path, monkeypatch, ca
     assert float(minus["change"]) == pytest.approx(expected, rel=1e-4)
     text = table.with_suffix(".md").read_text()
     assert "cartpole, paper: no runs yet of carry-over, discard, warm-up, target, evaluation." in text
+    distance = np.mean([s.mean(axis=0).sum() for s in released]) - np.mean([sum(s[0]) for s in base])
+    (line,) = [line for line in text.splitlines() if line.startswith(f"| CartPole | {distance:.1f} [")]
+    assert line.endswith("| 4 against 4 |")
     assert (tmp_path / "f" / "defects.png").exists() and "2 differences drawn" in capsys.readouterr().out
 
 
@@ -57,6 +62,31 @@ def test_one_chain_has_no_interval(tmp_path, monkeypatch):
     run(["--runs", *paths, "--output", tmp_path / "f.pdf", "--table", tmp_path / "t.csv"], monkeypatch)
     (row,) = csv.DictReader((tmp_path / "t.csv").open())
     assert row["low"] == row["high"] == "" and row["seeds"] == "1"
+
+
+def test_a_distance_that_rests_on_one_chain_looks_and_reads_otherwise(tmp_path):
+    drawn = []
+    for chains in (1, 3):
+        arms = [("paper", "loro", returns(1)), ("paper", "loro-shifted", returns(2))]
+        arms.append(("released", "loro", returns(4, chains, 5)))
+        paths = [write_run(tmp_path, p, "cartpole", f"{arm}_{SETTING}", values) for p, arm, values in arms]
+        runs = {(run.protocol, run.env, run.arm): run for run in map(read_run, paths)}
+        table = pd.DataFrame(defects.rows_of(runs, "cartpole"))
+        axes = defects.draw(table, runs).axes[0]
+        (line,) = [line for line in axes.lines if len(line.get_xdata()) == 2 and min(line.get_xdata()) > 20]
+        drawn.append((line.get_color(), line.get_linestyle(), "rests on a single one" in defects.markdown(table, runs)))
+    plt.close("all")
+    assert drawn[0][:2] != drawn[1][:2] and (drawn[0][2], drawn[1][2]) == (True, False)
+
+
+def test_runs_of_different_length_are_refused(tmp_path, monkeypatch, capsys):
+    """A run that was cut short would otherwise look like a large change."""
+    arms = [("loro", returns(-1)), ("loro-shifted", returns(-1, iterations=4))]
+    paths = [write_run(tmp_path, "paper", "cartpole", f"{arm}_{SETTING}", values) for arm, values in arms]
+    with pytest.raises(SystemExit) as stopped:
+        run(["--runs", *paths, "--output", tmp_path / "f.pdf", "--table", tmp_path / "t.csv"], monkeypatch)
+    assert stopped.value.code == 2 and "different length" in capsys.readouterr().err
+    assert not (tmp_path / "f.pdf").exists() and not (tmp_path / "t.csv").exists()
 
 
 @pytest.mark.parametrize("protocol", ["paper", "released"])

@@ -66,6 +66,26 @@ def test_lines_show_their_runs_in_their_protocols_way(tmp_path):
     plt.close("all")
 
 
+def test_panels_have_one_scale_their_own_warm_ups_and_name_what_is_missing(tmp_path):
+    levels = {"loro_qwen-7b_tau10_n1000": 10, "loro_qwen-7b_tau20_n1000": 50, "loro_qwen-32b_tau30_n3000": 100}
+    paths = [write_run(tmp_path, "paper", "cartpole", name, np.full((2, 1, 40), x)) for name, x in levels.items()]
+    runs = {(run.protocol, run.path.stem): run for run in map(read_run, paths)}
+    figure = grid_figure.draw("cartpole", panels_of("pretrain_eps", "cartpole"), runs, 40)
+    first, second, third, fourth = figure.axes
+    assert first.get_ylim() == fourth.get_ylim() and first.get_ylim()[0] < 10 and first.get_ylim()[1] > 100
+    assert [patch.get_width() for patch in first.patches] == [9.5, 19.5]
+    assert [patch.get_width() for patch in fourth.patches] == [29.5]
+    assert "running mean over 9" in fourth.get_xlabel()
+
+    def words(axes):
+        return " ".join(text.get_text() for text in reversed(axes.texts))
+
+    assert words(first) == "not computed: τ=30 (paper); all (released)"
+    assert words(fourth) == "not computed: τ=10 · τ=20 (paper); all (released)"
+    assert "not computed: all (paper); all (released)" in words(second) and words(second) == words(third)
+    plt.close("all")
+
+
 def test_what_is_missing_is_named_and_its_panel_says_so(tmp_path, monkeypatch, capsys):
     runs = [write_run(tmp_path, "paper", "cartpole", "loro_qwen-7b_tau10_n1000", RANDOM.random((2, 1, 20)))]
     runs.append(write_run(tmp_path, "paper", "cartpole", "online", RANDOM.random((2, 1, 20))))

@@ -398,6 +398,11 @@ def test_d3rlpy_objects_become_inert_records(tmp_path):
         import_released.load_released_pickle(tmp_path / "other.pkl")
 
 
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    monkeypatch.setattr("envs.downloads.WAIT", 0)
+
+
 def bad(arguments, status, words, tmp_path, monkeypatch, capsys):
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(SystemExit) as exit_info:
@@ -470,6 +475,7 @@ def test_a_file_is_downloaded_once(tmp_path, monkeypatch, capsys):
     there = repository / "raw" / import_released.COMMIT / "data" / "file.pkl"
     there.parent.mkdir(parents=True)
     monkeypatch.setattr(import_released, "REPOSITORY", repository.as_uri())
+    (tmp_path / "cache").mkdir()
     arguments = ["--env", "cartpole", "--llm", "qwen-7b", "--download", tmp_path / "cache"]
 
     there.write_bytes(content[:100])  # cut off on the way
@@ -495,18 +501,6 @@ def test_without_a_folder_and_without_a_network_the_sentence_says_what_to_do(tmp
     message = capsys.readouterr().err
     assert exit_info.value.code == 1 and "LORO_AUTHORS_DATA" in message and len(message.strip().splitlines()) == 1
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-
-
-def test_a_download_is_checked_and_kept_only_when_right(tmp_path):
-    source = tmp_path / "source.bin"
-    source.write_bytes(b"episodes")
-    with pytest.raises(Failure, match="SHA-256"):
-        import_released.download(source.as_uri(), tmp_path / "got.bin", "0" * 64)
-    assert not (tmp_path / "got.bin").exists()
-
-    digest = hashlib.sha256(b"episodes").hexdigest()
-    import_released.download(source.as_uri(), tmp_path / "got.bin", digest)
-    assert (tmp_path / "got.bin").read_bytes() == b"episodes"
 
 
 def test_every_released_file_is_of_a_known_environment():

@@ -9,6 +9,7 @@ from matplotlib.colors import same_color, to_rgb
 from synthetic_runs import write_run, write_tree
 
 from analysis import main_figure
+from analysis.plotting import THIN, unlike_returns
 from analysis.runs import common_iterations, read_run
 from envs.errors import run_command_line
 
@@ -52,8 +53,9 @@ def test_lines_are_means_over_seeds(tmp_path):
         ]
     )
     width = plt.rcParams["lines.linewidth"]
-    for color, values in ((main_figure.BLUE, online), (main_figure.ORANGE, loro), (main_figure.GREEN, released)):
-        line = line_of(axes, color, width)
+    drawn = ((main_figure.BLUE, online, width), (main_figure.ORANGE, loro, width), (main_figure.GREEN, released, THIN))
+    for color, values, wide in drawn:  # the single chain is a thin line
+        line = line_of(axes, color, wide)
         flat = values.reshape(-1, 8)
         np.testing.assert_allclose(line.get_ydata(), [sum(row[k] for row in flat) / len(flat) for k in range(8)])
         np.testing.assert_array_equal(line.get_xdata(), range(8))
@@ -132,6 +134,49 @@ def test_over_environment_steps(tmp_path, monkeypatch):
     assert axes.get_xlim() == (0, 240) and axes.patches[0].get_width() == 60
     draw(["--env", "cartpole", "--over", "steps", "--runs", *runs, "--output", tmp_path / "f.pdf"], monkeypatch)
     assert (tmp_path / "f.png").exists()
+
+
+def test_over_environment_steps_a_chain_is_its_first_repeat(tmp_path):
+    """The later repeats go on with a trained network: to draw them from step 0 on would make them look untrained."""
+    returns = RANDOM.random((3, 5, 8))
+    path = write_run(tmp_path, "released", "cartpole", f"loro_{SETTING}", returns)
+    for over_steps, expected in ((True, returns[:, 0]), (False, returns.mean(axis=1))):
+        _, axes = plt.subplots()
+        main_figure.draw_panel(axes, main_figure.drawn_runs([read_run(path)], "cartpole"), 8, over_steps)
+        line = line_of(axes, main_figure.GREEN, plt.rcParams["lines.linewidth"])
+        np.testing.assert_allclose(line.get_ydata(), expected.mean(axis=0))
+        labels = [
+            entry.get_label()
+            for entry in main_figure.legend_entries([{("loro", "released"): read_run(path)}], over_steps)
+        ]
+        assert ("first repeats" in labels[0]) == over_steps and "thin" not in labels[0]
+    plt.close("all")
+
+
+def test_returns_that_do_not_compare_are_named(tmp_path):
+    def notes(env, *paths):
+        return unlike_returns(env, list(map(read_run, paths)))
+
+    short = write_run(tmp_path, "paper", "pendulum", "llm-policy_qwen-7b", [[[-300, -310]]], 50)
+    whole = write_run(tmp_path, "paper", "pendulum", "llm-policy_other", [[[-300, -310]]], 200)
+    random = write_run(tmp_path, "paper", "pendulum", "random-policy", [[[-300, -310]]], 50)
+    assert notes("pendulum", whole) == [] and notes("pendulum", random) == []
+    assert notes("pendulum", short, random, whole) == ["qwen-7b: episodes of 50 steps, not 200"]
+    warm_up = write_run(tmp_path, "paper", "pendulum", f"loro_{SETTING}", RANDOM.random((1, 1, 4)), 50)
+    table = warm_up.read_text().splitlines()
+    warm_up.write_text("\n".join([*table[:3], *(line.replace(",50,", ",200,") for line in table[3:])]) + "\n")
+    assert notes("pendulum", warm_up) == ["qwen-7b: episodes of 50 steps, not 200"]
+
+    ours = write_run(tmp_path, "paper", "represented-pong", "online", [[[-4, -4]]], 200)
+    theirs = write_run(tmp_path, "published", "represented-pong", "online", [[[-9, -9]]])
+    chain = write_run(tmp_path, "released", "represented-pong", f"loro_{SETTING}", np.full((1, 5, 4), -9))
+    assert notes("represented-pong", ours) == []
+    assert notes("represented-pong", ours, theirs) == ["published: whole games, two steps an action"]
+    assert notes("represented-pong", ours, theirs, chain) == [
+        "released, published: whole games, two steps an action",
+        "qwen-7b: two steps an action",
+    ]
+    assert notes("cartpole", write_run(tmp_path, "paper", "cartpole", "llm-policy_qwen-7b", [[[30, 40]]], 35)) == []
 
 
 def test_column_width_files_and_the_same_bytes_again(tmp_path, monkeypatch, capsys):

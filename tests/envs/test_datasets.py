@@ -1,6 +1,8 @@
 """Datasets: what is written comes back, damage is noticed, and the defects are what they are said to be."""
 
 import json
+import os
+import time
 
 import h5py
 import minari
@@ -9,7 +11,7 @@ import pytest
 
 from envs.datasets import DATA_FILE, Episode, load_dataset, save_dataset, transitions
 from envs.errors import Failure, UsageError
-from envs.files import sha256
+from envs.files import check_clock, sha256
 
 
 def episode(length=4, cut_off=False, first=0):
@@ -126,3 +128,14 @@ def test_shifted_transitions_are_one_observation_late():
     assert [step[4] for step in as_released] == [False, False, True]
     assert plain(transitions(cut, cutoff_as_terminal=True))[-1][4] is True
     assert not cut[0].terminations.any(), "the episode itself stays as it was"
+
+
+def test_a_file_from_the_future_is_named(tmp_path):
+    path = tmp_path / "meta.json"
+    path.touch()
+    check_clock(path)
+    os.utime(path, (time.time() + 30, time.time() + 30))  # machines that share a disk may differ by seconds
+    check_clock(path)
+    os.utime(path, (time.time() + 7200, time.time() + 7200))
+    with pytest.raises(Failure, match=r"2\.0 hours from now: set the clock right"):
+        check_clock(path)

@@ -255,17 +255,18 @@ def read_only_folder(bench: Bench) -> str:
 
 
 def clock_set_back(bench: Bench) -> str:
-    """A clock set back: what is there seems to be made tomorrow."""
+    """A clock set back by a day."""
     folder = bench.copy(MIX)
-    tomorrow = time.time() + 86_400
-    for path in [*(folder / TREE).rglob("*"), *(folder / "models").rglob("*"), *(folder / "results").rglob("*")]:
-        os.utime(path, (tomorrow, tomorrow))
+    paths = [path for top in (TREE, "models", "results") for path in (folder / top).rglob("*")]
+    times = {path: path.stat().st_mtime for path in paths}
+    for path, moment in times.items():
+        os.utime(path, (moment + 86_400, moment + 86_400))
+    ends_naming(folder, MIX, "set the clock right")
+    for path, moment in times.items():
+        if path.exists():  # Snakemake has removed what the failed job left
+            os.utime(path, (moment, moment))
     bench.finish(folder, MIX)
-    again = snakemake(folder, *wanting(MIX))
-    if again.returncode != 0:
-        raise NotSurvived(f"a second time: {last_words(again)}")
-    bench.compare(folder)
-    return "finishes; asked again, at worst it does the job again"
+    return "ends naming it, before anything is trained; with the clock set right it goes on"
 
 
 def two_workflows(bench: Bench) -> str:
