@@ -104,7 +104,7 @@ def croissant(folder: Path, meta: dict[str, Any]) -> dict[str, Any]:
         "name": _name(meta),
         "description": _description(meta),
         "url": "./",
-        "license": license_url(meta.get("license") or "MIT"),
+        "license": license_url(meta.get("license") or "Apache-2.0"),
         "creator": _creators(meta),
         "version": VERSION,
         "keywords": [

@@ -138,7 +138,7 @@ def test_what_is_said_in_words(dataset):
         "In 1 of the steps",
     ):
         assert part in description["description"]
-    assert description["license"] == "https://spdx.org/licenses/MIT.html", "the data's, not the model's"
+    assert description["license"] == "https://spdx.org/licenses/Apache-2.0.html", "the data's, not the model's"
     assert description["prov:wasAttributedTo"]["license"] == "https://spdx.org/licenses/Apache-2.0.html"
     assert license_url("a licence of its own") == "a licence of its own"
     two = croissant(
