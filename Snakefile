@@ -431,7 +431,8 @@ def training_seeds(wildcards):
     seeds = config["seeds"]
     if wildcards.arm in MAIN_RUNS:
         return seeds[wildcards.protocol][wildcards.env]
-    return seeds["others"][wildcards.protocol]
+    chains = wildcards.protocol == "released" and not wildcards.arm.startswith("loro-carry-over")
+    return seeds["others"]["released" if chains else "paper"]
 
 
 def training_minutes(wildcards):
