@@ -471,30 +471,35 @@ rule train:
         " --output {output.csv} > {log} 2>&1"
 
 
-# Is our PPO sound? Long runs against what CleanRL and Stable-Baselines3 reach: CartPole-v1 490 of 500, Pendulum -250.
-REFERENCE_ARGUMENTS = {
-    "cartpole": "--horizon 500 --iteration-steps 10000 --iterations 30",
-    "pendulum": "--iteration-steps 20000 --iterations 50",
+# Runs beside the grid that answer one question each. Is our PPO sound? As long as CleanRL and Stable-Baselines3 train it
+# (CartPole-v1 490 of 500, Pendulum -250). Is it the LLM, or LORO's own target network? Online RL with it.
+REFERENCES = {
+    "ppo-cartpole": "ppo --env cartpole --horizon 500 --iteration-steps 10000 --iterations 30 --eval-episodes 20",
+    "ppo-pendulum": "ppo --env pendulum --iteration-steps 20000 --iterations 50 --eval-episodes 20",
+    "online-target-cartpole": "dqn --env cartpole --arm online --target-update-interval 200",
+    "online-target-cliff-walking": "dqn --env cliff-walking --arm online --target-update-interval 200",
 }
 
 
-rule ppo_reference:
+rule reference:
     message:
-        "PPO in {wildcards.env}, as long as others train it"
+        "Reference run {wildcards.reference}"
     output:
-        csv=f"{TREE}/results/reference/ppo-{{env}}.csv",
-        json=f"{TREE}/results/reference/ppo-{{env}}.json",
+        csv=f"{TREE}/results/reference/{{reference}}.csv",
+        json=f"{TREE}/results/reference/{{reference}}.json",
     log:
-        f"{TREE}/logs/reference/ppo-{{env}}.log",
+        f"{TREE}/logs/reference/{{reference}}.log",
+    wildcard_constraints:
+        reference="|".join(REFERENCES),
     resources:
         mem_mb=2000,
         runtime=60,
         gpu=GPU,
     params:
-        arguments=lambda wildcards: REFERENCE_ARGUMENTS[wildcards.env],
+        arguments=lambda wildcards: REFERENCES[wildcards.reference],
     shell:
-        "{ON_A_GPU}python -m algos.ppo --env {wildcards.env} {params.arguments} --eval-episodes 20 --seeds 5"
-        " --device {config[device]} --output {output.csv} > {log} 2>&1"
+        "{ON_A_GPU}python -m algos.{params.arguments} --seeds 5 --device {config[device]} --output {output.csv}"
+        " > {log} 2>&1"
 
 
 # --- Figures and tables: one rule for the fresh tree, its twin for the shipped one -----------------------------------

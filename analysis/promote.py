@@ -27,8 +27,9 @@ from envs.files import written_whole
 HYPER_PARAMETERS = ("gamma", "epsilon", "learning_rate", "batch_size", "buffer_size", "hidden_size", "iteration_steps")
 HYPER_PARAMETERS += ("smoothing", "offline_target_update_interval")
 """What the runs of one learner in one environment share, whatever the protocol."""
+REFERENCES = ("ppo-cartpole", "ppo-pendulum", "online-target-cartpole", "online-target-cliff-walking")
 PRODUCTS = (
-    *(f"results/reference/ppo-{env}.{kind}" for env in ("cartpole", "pendulum") for kind in ("csv", "json")),
+    *(f"results/reference/{run}.{kind}" for run in REFERENCES for kind in ("csv", "json")),
     "results/audit.csv",
     "results/audit.md",
     "results/tables/coverage.csv",
