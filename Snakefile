@@ -111,6 +111,11 @@ def shipped_runs(wildcards):
     return [run for run in runs if Path(run).exists()] + published_runs(wildcards)
 
 
+def all_shipped(*protocols):
+    """List all shipped runs of some protocols."""
+    return [str(run) for protocol in protocols for run in sorted(Path("results/runs", protocol).glob("*/*.csv"))]
+
+
 def published_runs(wildcards):
     """List the authors' own curves of the arms that a figure or table shows; they are shipped."""
     arms = DRAWN_ARMS if "figure" in wildcards.keys() else config["arms"]["paper"]
@@ -671,9 +676,7 @@ rule fresh_scores:
 
 use rule fresh_scores as scores with:
     input:
-        lambda wildcards: [
-            str(run) for run in sorted(Path("results/runs").glob("*/*/*.csv")) if run.parts[2] != "prior"
-        ],
+        lambda wildcards: all_shipped("paper", "published", "released"),
     output:
         csv="results/tables/{scores}.csv",
         md="results/tables/{scores}.md",
@@ -685,7 +688,7 @@ rule fresh_fidelity:
     message:
         "Comparing with every published number"
     input:
-        lambda wildcards: [str(run) for run in sorted(Path("results/runs/published").glob("*/*.csv"))],
+        lambda wildcards: all_shipped("published"),
         lambda wildcards: list(dict.fromkeys(fresh_runs(wildcards) + claimed_runs(f"{TREE}/"))),
     output:
         csv=f"{TREE}/results/tables/fidelity.csv",
@@ -696,9 +699,7 @@ rule fresh_fidelity:
 
 use rule fresh_fidelity as fidelity with:
     input:
-        lambda wildcards: [
-            str(run) for run in sorted(Path("results/runs").glob("*/*/*.csv")) if run.parts[2] != "prior"
-        ],
+        lambda wildcards: all_shipped("paper", "published", "released"),
     output:
         csv="results/tables/{fidelity}.csv",
         md="results/tables/{fidelity}.md",
@@ -739,9 +740,7 @@ rule cost:
     message:
         "What training costs"
     input:
-        lambda wildcards: [
-            str(run) for p in ("paper", "released") for run in sorted(Path("results/runs", p).glob("*/*.csv"))
-        ],
+        lambda wildcards: all_shipped("paper", "released"),
     output:
         csv="results/tables/{cost}.csv",
         md="results/tables/{cost}.md",

@@ -7,7 +7,6 @@ the time too. Predict a run of your own as seed-steps times the last column; on 
 and jobs beside it slow it down.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pandas as pd
 import tyro
 
 import envs
-from analysis.runs import POLICIES, read_run
+from analysis.runs import POLICIES, description, read_run
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import write_text
 
@@ -44,11 +43,11 @@ def row_of(path: Path) -> dict[str, object] | None:
     if run.arm in POLICIES or run.protocol == "published":
         return None
     try:
-        made = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        made = description(path)
         seconds, steps, device = made["seconds"], made["arguments"]["iteration_steps"], made["device"]
         algorithm, seeds = made["algorithm"], made["arguments"]["seeds"]
         warm_up = made["arguments"]["tau"] if run.tau and not run.arm.startswith("pretrain-on") else 0
-    except (OSError, ValueError, KeyError) as error:
+    except KeyError as error:
         raise Failure(f"{path} has no .json beside it that says what it cost ({error!r}).") from error
     repeats = run.table.repeat.nunique()
     offline_updates = seeds * (run.pretrain_steps or 0)  # once for all repeats: they share the pretrained network

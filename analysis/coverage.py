@@ -41,7 +41,7 @@ from analysis import data_quality
 from analysis.data_quality import COLOURS, MARKERS, correlation_text, short
 from analysis.main_table import ARMS, title_of
 from analysis.plotting import BLACK, GREY, STYLE, save_figure
-from analysis.runs import Run, check_digest, common_iterations, read_run
+from analysis.runs import Run, check_digest, common_iterations, description, read_run
 from analysis.statistics import bootstrap_interval
 from envs.datasets import Episode, load_dataset
 from envs.errors import Failure, UsageError, run_command_line
@@ -234,7 +234,7 @@ def policy_file(run: Run) -> Path:
 def read_policy(run: Run) -> dict[str, np.ndarray]:
     """Return the final networks of a run's agents, [seeds, ...]; raise Failure where they do not fit the run."""
     path = policy_file(run)
-    check_digest(path, "policy_sha256")
+    check_digest(path, description(path).get("policy_sha256"))
     game = envs.make(run.env)
     discrete = isinstance(game.observation_space, gymnasium.spaces.Discrete)
     inputs = int(game.observation_space.n) if discrete else game.observation_space.shape[0]

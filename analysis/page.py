@@ -10,7 +10,6 @@ bootstrap interval, before any running mean.
 """
 
 import html
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ import tyro
 from markdown_it import MarkdownIt
 
 import envs
-from analysis.runs import POLICIES, Run, read_run
+from analysis.runs import POLICIES, Run, description, read_run
 from analysis.statistics import bootstrap_interval
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import sha256, write_text
@@ -125,12 +124,9 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def origin(path: Path) -> dict[str, str]:
     """Return what the .json beside a run says of how it was made."""
-    try:
-        content = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    content = description(path)
+    if not content:
         return {}
-    except ValueError as error:
-        raise Failure(f"{path.with_suffix('.json')} is damaged ({error}).") from error
     seconds = content.get("seconds")
     return {
         "made by": content["algorithm"],

@@ -20,7 +20,8 @@ import tyro
 from matplotlib.axes import Axes
 
 from analysis.plotting import BLACK, BLUE, GREEN, GREY, ORANGE, STYLE, save_figure
-from analysis.prior_runs import POLICIES, PriorRun, read_prior_run
+from analysis.prior_runs import PriorRun, read_prior_run
+from analysis.runs import POLICIES
 from analysis.statistics import (
     CONFIDENCE,
     RESAMPLES,

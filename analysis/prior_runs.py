@@ -1,6 +1,5 @@
 """Reading the second paper's runs: .../prior/<env>/<arm>.csv, <arm> being arm_prior_alpha_k_n without the standard."""
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis.runs import COLUMNS, description
 from envs.errors import Failure, UsageError
 from envs.text import NAMES
 
-COLUMNS = ["seed", "repeat", "iteration", "env_steps", "train_return", "eval_return", "eval_length", "loss", "q_mean"]
 LEARNERS = ("dqn", "cql", "ppo")
-POLICIES = ("llm-policy", "random-policy")
 NAME = re.compile(
     r"(?P<arm>(?:dqn|cql|ppo)(?:-prior)?|llm-policy|random-policy)(?:_(?P<prior>(?!alpha|k\d|kall|n\d)[a-z0-9.-]+))?"
     r"(?:_alpha(?P<alpha>\d[\d.]*))?(?:_k(?P<k>\d+|all))?(?:_n(?P<size>\d+))?"
@@ -50,8 +48,8 @@ class PriorRun:
     def argument(self, name: str) -> int:
         """Return an argument that the run was made with; raise Failure where its .json does not say it."""
         try:
-            return json.loads(self.path.with_suffix(".json").read_text(encoding="utf-8"))["arguments"][name]
-        except (OSError, ValueError, KeyError) as error:
+            return description(self.path)["arguments"][name]
+        except KeyError as error:
             raise Failure(f"{self.path.with_suffix('.json')} does not say the run's {name}.") from error
 
 

@@ -19,7 +19,7 @@ import tyro
 
 import envs
 from analysis.prior_runs import read_prior_run
-from analysis.runs import POLICIES, read_run
+from analysis.runs import POLICIES, description, read_run
 from envs.datasets import load_dataset, read_meta
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import written_whole
@@ -27,9 +27,7 @@ from envs.files import written_whole
 HYPER_PARAMETERS = ("gamma", "epsilon", "learning_rate", "batch_size", "buffer_size", "hidden_size", "iteration_steps")
 HYPER_PARAMETERS += ("smoothing", "offline_target_update_interval")
 """What the runs of one learner in one environment share, whatever the protocol."""
-REFERENCES = ("ppo-cartpole", "ppo-pendulum", "online-target-cartpole", "online-target-cliff-walking")
 PRODUCTS = (
-    *(f"results/reference/{run}.{kind}" for run in REFERENCES for kind in ("csv", "json")),
     "results/audit.csv",
     "results/audit.md",
     "results/tables/coverage.csv",
@@ -37,7 +35,7 @@ PRODUCTS = (
     "paper_figs/coverage.pdf",
     "paper_figs/coverage.png",
 )
-"""Made from the authors' files or from final policies, neither of which is shipped, or by long runs."""
+"""Made from the authors' files or from final policies, neither of which is shipped."""
 
 
 @dataclass
@@ -55,8 +53,8 @@ def check(run: Path) -> dict:
     if run.parts[-3] == "prior":
         return check_prior_run(run)
     content = read_run(run)  # refuses damaged, doubled and incomplete rows, and what its .json does not tell
-    description = describe_run(run)
-    arguments = description["arguments"]
+    described = describe_run(run)
+    arguments = described["arguments"]
     promised = ["env"]
     if content.arm not in POLICIES:
         settings = {"tau": content.tau, "pretrain_steps": content.pretrain_steps, "dataset": content.llm}
@@ -66,29 +64,28 @@ def check(run: Path) -> dict:
     if untold:
         raise Failure(f"{run} has a .json that does not say its {', '.join(untold)}.")
     if content.arm in POLICIES:
-        return description
+        return described
     rows = arguments["seeds"] * arguments["carry_over"] * envs.get(content.env).iterations
     if len(content.table) != rows:
         raise Failure(f"{run} should have {rows} rows and has {len(content.table)}.")
-    return description
+    return described
 
 
 def describe_run(run: Path) -> dict:
     """Return the .json of a run; raise Failure where there is none."""
-    try:
-        return json.loads(run.with_suffix(".json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise Failure(f"{run} has no .json beside it that says how it was made.") from error
+    if described := description(run):
+        return described
+    raise Failure(f"{run} has no .json beside it that says how it was made.")
 
 
 def check_prior_run(run: Path) -> dict:
     """Return the .json of a run at prior/<env>/<arm>.csv; raise Failure when the run is not what it should be."""
-    content, description = read_prior_run(run), describe_run(run)  # refuses damaged, doubled and incomplete rows
-    arguments = description["arguments"]
+    content, described = read_prior_run(run), describe_run(run)  # refuses damaged, doubled and incomplete rows
+    arguments = described["arguments"]
     if arguments["env"] != content.env:
         raise Failure(f"{run} was made in {arguments['env']}.")
     if content.arm in POLICIES:
-        return description
+        return described
     alpha = "alpha" if content.learner == "ppo" else "temperature"
     named = {"arm": content.arm, "prior": content.prior, alpha: content.alpha, "transitions": content.size}
     named["k"] = content.k if content.k in (None, "all") else int(content.k)
@@ -99,7 +96,7 @@ def check_prior_run(run: Path) -> dict:
     rows = arguments["seeds"] * arguments["iterations"]
     if len(content.table) != rows:
         raise Failure(f"{run} should have {rows} rows and has {len(content.table)}.")
-    return description
+    return described
 
 
 def check_dataset(folder: Path) -> None:
@@ -120,13 +117,13 @@ def main() -> None:
         raise UsageError(f"There are no runs under {args.tree}/results/runs.")
     alike: dict[tuple[str, str], tuple[object, Path]] = {}
     for run in runs:
-        description = check(run)
+        described = check(run)
         if run.stem.split("_")[0] in POLICIES:
             continue
-        described = {"torch": description["versions"].get("torch")}
-        described |= {name: description["arguments"].get(name) for name in HYPER_PARAMETERS}
-        for name, value in described.items():
-            first, other = alike.setdefault((f"{run.parts[-2]} {description.get('algorithm')}", name), (value, run))
+        shared = {"torch": described["versions"].get("torch")}
+        shared |= {name: described["arguments"].get(name) for name in HYPER_PARAMETERS}
+        for name, value in shared.items():
+            first, other = alike.setdefault((f"{run.parts[-2]} {described.get('algorithm')}", name), (value, run))
             if value != first:
                 raise Failure(f"{run} was made with {name} {value}, {other} with {first}.")
     metas = sorted((args.tree / "results/datasets").glob("*/*/meta.json"))
@@ -144,7 +141,8 @@ def main() -> None:
     for prior in sorted((args.tree / "results/priors").glob("*/*.jsonl")):
         with written_whole(args.to / "results/priors" / Path(*prior.parts[-2:])) as temporary:
             shutil.copyfile(prior, temporary)
-    for name in PRODUCTS:
+    references = [path for kind in ("csv", "json") for path in (args.tree / "results/reference").glob(f"*.{kind}")]
+    for name in [*PRODUCTS, *(path.relative_to(args.tree) for path in references)]:
         if (args.tree / name).exists():
             with written_whole(args.to / name) as temporary:
                 shutil.copyfile(args.tree / name, temporary)

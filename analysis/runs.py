@@ -78,7 +78,8 @@ def read_run(path: Path) -> Run:
         raise UsageError(f"{path} is not named like a run: .../<protocol>/<env>/<arm>.csv.")
     if not path.is_file():
         raise UsageError(f"There is no run {path}.")
-    check_digest(path, "csv_sha256")
+    described = description(path)
+    check_digest(path, described.get("csv_sha256"))
     try:
         table = pd.read_csv(path)
     except ValueError as error:  # of pandas' parser, or an encoding that is not UTF-8
@@ -86,7 +87,7 @@ def read_run(path: Path) -> Run:
     _check_table(path, table)
     arm, llm, tau, steps = name.groups()
     run = Run(path, protocol, env, arm, llm, int(tau) if tau else None, int(steps) if steps else None, table)
-    check_description(run, _description(path.with_suffix(".json")))
+    check_description(run, described)
     return run
 
 
@@ -100,23 +101,29 @@ def read_runs(paths: Iterable[Path]) -> dict[tuple[str, str, str], Run]:
     return runs
 
 
-def _description(path: Path) -> dict[str, Any]:
-    """Return what a .json tells of the run beside it; of a run without one, nothing."""
+def description_file(path: Path) -> Path:
+    """Return where the .json beside a run's CSV or final policy is."""
+    return path.with_name(f"{path.name.removesuffix('.policy.safetensors').removesuffix('.csv')}.json")
+
+
+def description(path: Path) -> dict[str, Any]:
+    """Return what the .json beside a run's CSV or final policy tells; nothing where there is none."""
+    path = description_file(path)
     try:
-        description = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        description.get("arguments", {}).get("env")
+        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        content.get("arguments", {}).get("env")
     except (ValueError, AttributeError) as error:
         raise Failure(f"{path} cannot be read ({error}); make the run anew.") from error
-    return description
+    return content
 
 
-def check_description(run: Run, description: dict[str, Any]) -> None:
+def check_description(run: Run, described: dict[str, Any]) -> None:
     """Raise Failure where a run is not what its .json says was made: environment, protocol, arm, settings, rows.
 
     A run of another protocol under this name, or one that lost seeds or iterations, would be averaged as if it were
     whole. What the .json does not tell is not checked.
     """
-    told = description.get("arguments", {})
+    told = described.get("arguments", {})
     if told.get("env", run.env) != run.env:
         raise Failure(f"{run.path} was made in {told['env']}.")
     if run.arm in POLICIES:
@@ -141,15 +148,11 @@ def check_description(run: Run, description: dict[str, Any]) -> None:
             raise Failure(f"{run.path} has {name} {count}, and was made with {told[name]}: it is not whole.")
 
 
-def check_digest(path: Path, name: str) -> None:
-    """Raise Failure where a run's file is not the one whose SHA-256 the .json beside the run records as `name`.
-
-    Runs without a .json, or with one of earlier versions that does not say, pass.
-    """
-    described = path.with_name(f"{path.name.removesuffix('.policy.safetensors').removesuffix('.csv')}.json")
-    recorded = _description(described).get(name)
+def check_digest(path: Path, recorded: str | None) -> None:
+    """Raise Failure where a run's file does not have the SHA-256 that its .json records; without one it passes."""
     if recorded is not None and sha256(path) != recorded:
-        raise Failure(f"{path} was changed (its SHA-256 is not the one in {described.name}); make the run anew.")
+        described = description_file(path).name
+        raise Failure(f"{path} was changed (its SHA-256 is not the one in {described}); make the run anew.")
 
 
 def _check_table(path: Path, table: pd.DataFrame) -> None:

@@ -1,18 +1,13 @@
 """CQL-Prior: an update by hand, independent seeds, the same bytes, and what good data and a perfect prior do."""
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from prior_files import Stopped, read, run, stop_after, write_perfect, write_table, write_uniform
+from kills import train_and_kill
+from prior_files import TOMATO, Stopped, read, run, stop_after, write_perfect, write_table, write_uniform
 
 from algos import cql_prior, play
 from algos.cql_prior import Agents, Args, open_table, read_data, resolve, stream, take
@@ -21,8 +16,6 @@ from envs.datasets import Episode, load_dataset, save_dataset
 from envs.errors import Failure
 from envs.text import Situation, TextGame
 
-ROOT = Path(__file__).parents[2]
-TOMATO = "overcooked-tomato"
 QUICK = ["--encoder", "numbers", "--no-progress", "--iterations", 3, "--updates", 4, "--batch-size", 16]
 QUICK += ["--eval-episodes", 2]
 
@@ -182,14 +175,8 @@ def test_killed_at_any_moment_and_resumed_gives_the_same_bytes(dataset, tmp_path
     arguments = [*QUICK, *prior, "--dataset", dataset, "--seeds", 2, "--iterations", 30]
     run(cql_prior, [*arguments, "--output", tmp_path / "whole.csv"], monkeypatch)
     output, checkpoint = tmp_path / "killed.csv", tmp_path / "killed.checkpoint.safetensors"
-    command = [sys.executable, "-m", "algos.cql_prior", *map(str, arguments), "--output", str(output)]
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    while process.poll() is None and not checkpoint.exists():
-        time.sleep(0.005)
-    time.sleep(random.Random(1).random() * 0.05)
-    assert process.poll() is None, "the run was too short to be killed"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    killed = train_and_kill("cql_prior", arguments, output, random.Random(1).random() * 0.05)
+    assert killed, "the run was too short to be killed"
     run(cql_prior, [*arguments, "--output", output], monkeypatch)
     for suffix in (".csv", ".policy.safetensors"):
         assert output.with_suffix(suffix).read_bytes() == (tmp_path / f"whole{suffix}").read_bytes()

@@ -1,18 +1,16 @@
 """DQN-Prior: what a perfect and a uniform prior make of it, one update by hand, independent seeds, the same bytes."""
 
-import csv
 import json
-import os
 import random
-import signal
-import subprocess
 import sys
-import time
-from pathlib import Path
+from functools import partial
 
 import numpy as np
+import prior_files
 import pytest
 import torch
+from kills import train_and_kill
+from prior_files import TOMATO, read, write_perfect, write_table, write_uniform
 from tiny_llm import save_tiny_llm
 from transformers import BertConfig, BertModel, BertTokenizer
 
@@ -24,51 +22,20 @@ from algos.llm import LocalLLM
 from envs.errors import Failure, UsageError, run_command_line
 from envs.text import Situation, TextGame
 
-ROOT = Path(__file__).parents[2]
-TOMATO = "overcooked-tomato"
-SOLUTION = [0, 2, 4, 1, 0, 3]  # the shortest, as recorded of the original
 QUICK = ["--encoder", "numbers", "--no-progress", "--iterations", 3, "--updates", 5, "--batch-size", 16]
 
 
-def run(arguments, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["dqn_prior", *map(str, arguments)])
-    run_command_line(dqn_prior.main)
-
-
-def read(path):
-    with path.open() as file:
-        return list(csv.DictReader(file))
-
-
-def write_table(path, p_of, game):
-    """Write a prior that gives each situation of the game the probabilities p_of(situation)."""
-    rows = [{"text": s.told, "actions": s.actions, "p": list(p_of(s))} for s in game.situations()]
-    header = {"way": "table", "environment": game.name}
-    path.write_text("".join(json.dumps(row) + "\n" for row in [header, *rows]))
-    return path
+run = partial(prior_files.run, dqn_prior)
 
 
 @pytest.fixture
 def perfect(tmp_path):
-    """All on the shortest solution's action where it leads, else uniform."""
-    game = TextGame(TOMATO)
-    env = game.make()
-    situation, best = game.read(*env.reset()), {}
-    for action in SOLUTION:
-        best[situation.told] = action
-        observation, *_, info = env.step(action)
-        situation = game.read(observation, info)
-    uniform = np.full(5, 0.2)
-    return write_table(
-        tmp_path / "perfect.jsonl", lambda s: np.eye(5)[best[s.told]] if s.told in best else uniform, game
-    )
+    return write_perfect(tmp_path / "perfect.jsonl")
 
 
 @pytest.fixture
 def uniform(tmp_path):
-    path = tmp_path / "uniform.jsonl"
-    path.write_text(json.dumps({"way": "uniform", "environment": TOMATO}) + "\n")
-    return path
+    return write_uniform(tmp_path / "uniform.jsonl")
 
 
 def test_a_perfect_prior_makes_it_near_optimal_at_once(perfect, tmp_path, monkeypatch):
@@ -172,14 +139,8 @@ def test_killed_at_any_moment_and_resumed_gives_the_same_bytes(uniform, tmp_path
     arguments = ["--arm", "dqn-prior", "--prior", uniform, "--seeds", 2, *QUICK, "--iterations", 12, "--k", 3]
     run([*arguments, "--output", tmp_path / "whole.csv"], monkeypatch)
     output, checkpoint = tmp_path / "killed.csv", tmp_path / "killed.checkpoint.safetensors"
-    command = [sys.executable, "-m", "algos.dqn_prior", *map(str, arguments), "--output", str(output)]
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    while process.poll() is None and not checkpoint.exists():
-        time.sleep(0.005)
-    time.sleep(random.Random(1).random() * 0.1)
-    assert process.poll() is None, "the run was too short to be killed"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    killed = train_and_kill("dqn_prior", arguments, output, random.Random(1).random() * 0.1)
+    assert killed, "the run was too short to be killed"
     run([*arguments, "--output", output], monkeypatch)
     for suffix in (".csv", ".policy.safetensors"):
         assert output.with_suffix(suffix).read_bytes() == (tmp_path / f"whole{suffix}").read_bytes()

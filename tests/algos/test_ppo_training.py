@@ -1,18 +1,14 @@
 """Whole PPO runs: independent seeds, the same bytes again, resumption, behaviour cloning, bad input."""
 
 import math
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from test_training import ROOT, make_dataset, read, run
+from kills import train_and_kill
+from test_training import make_dataset, read, run
 
 import envs
 from algos import ppo
@@ -82,18 +78,8 @@ def test_killed_at_any_moment_and_resumed_gives_the_same_bytes(tmp_path, monkeyp
     arguments = [*arguments_of("pendulum", "ppo-bc", tmp_path), "--iterations", 30, "--seeds", 2]
     run("ppo", [*arguments, "--output", tmp_path / "whole.csv"], monkeypatch)
     output, checkpoint = tmp_path / "killed.csv", tmp_path / "killed.checkpoint.safetensors"
-    command = [sys.executable, "-m", "algos.ppo", *map(str, arguments), "--output", str(output)]
-    generator, kills = random.Random(1), 0
-    for _ in range(3):
-        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
-        while process.poll() is None and (not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before):
-            time.sleep(0.005)
-        time.sleep(generator.random() * 0.3)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.wait()
+    generator = random.Random(1)
+    kills = sum(train_and_kill("ppo", arguments, output, generator.random() * 0.3) for _ in range(3))
     assert kills >= 2, "the run was too short to be killed"
     run("ppo", [*arguments, "--output", output], monkeypatch)
     assert output.read_bytes() == (tmp_path / "whole.csv").read_bytes()

@@ -4,19 +4,17 @@ import csv
 import hashlib
 import importlib
 import json
-import os
 import random
 import resource
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import gymnasium
 import numpy as np
 import pytest
 import torch
+from kills import train_and_kill
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -126,19 +124,8 @@ def test_killed_at_any_moment_and_resumed_gives_the_same_bytes(algorithm, env, t
     run(algorithm, [*arguments, "--output", tmp_path / "whole.csv"], monkeypatch)
     output = tmp_path / "killed.csv"
     checkpoint = tmp_path / "killed.checkpoint.safetensors"
-    command = [sys.executable, "-m", f"algos.{algorithm}", *map(str, arguments), "--output", str(output)]
     generator = random.Random(1)
-    kills = 0
-    for _ in range(4):
-        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
-        while process.poll() is None and (not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before):
-            time.sleep(0.005)
-        time.sleep(generator.random() * 0.4)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.wait()
+    kills = sum(train_and_kill(algorithm, arguments, output, generator.random() * 0.4) for _ in range(4))
     assert kills >= 2, "the run was too short to be killed"
     run(algorithm, [*arguments, "--output", output], monkeypatch)
     assert output.read_bytes() == (tmp_path / "whole.csv").read_bytes()

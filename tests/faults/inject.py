@@ -131,6 +131,13 @@ def kill(process: psutil.Popen) -> None:
     process.wait()
 
 
+def kill_in_training(folder: Path) -> None:
+    """Run the workflow until there is a checkpoint, and kill it with all its jobs."""
+    with running(folder, *wanting(ONLINE)) as workflow:
+        wait_for((folder / CHECKPOINT).exists)
+        kill(workflow)
+
+
 def programs(process: psutil.Popen) -> list[psutil.Process]:
     """List the package's programs that a workflow is running."""
     found = []
@@ -212,9 +219,7 @@ def killed_jobs(bench: Bench) -> str:
 def killed_workflow(bench: Bench) -> str:
     """SIGKILL of Snakemake and all its jobs."""
     folder = bench.copy(ONLINE)
-    with running(folder, *wanting(ONLINE)) as workflow:
-        wait_for((folder / CHECKPOINT).exists)
-        kill(workflow)
+    kill_in_training(folder)
     ends_naming(folder, ONLINE, "--unlock")
     snakemake(folder, "--unlock")
     bench.finish(folder, ONLINE)
@@ -319,9 +324,7 @@ def bit_in_a_dataset(bench: Bench) -> str:
 def bit_in_a_checkpoint(bench: Bench) -> str:
     """A bit flipped in a checkpoint."""
     folder = bench.copy(ONLINE)
-    with running(folder, *wanting(ONLINE)) as workflow:
-        wait_for((folder / CHECKPOINT).exists)
-        kill(workflow)
+    kill_in_training(folder)
     snakemake(folder, "--unlock")
     whole, tries = (folder / CHECKPOINT).read_bytes(), 3
     for _ in range(tries):
