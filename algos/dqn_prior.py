@@ -27,6 +27,7 @@ import gymnasium
 import numpy as np
 import torch
 import tyro
+from torch.nn.functional import huber_loss
 from tqdm import tqdm
 
 from algos.encoder import DEFAULT_ENCODER, Encoder
@@ -112,6 +113,8 @@ class Args:
     spoiling it again pays for ever. At 0.95 serving is best"""
     target_rate: float = 0.005
     """share of the online network that the target network takes on at every update"""
+    huber: bool = False
+    """take the Huber loss, as LORO's learners do, in place of the squared error"""
     max_grad_norm: float = 1.0
     """longest gradient of a seed's weights"""
     hidden_size: int = 64
@@ -168,13 +171,23 @@ class Table:
         self.pairs = 0
         self.features = torch.zeros((0, 0))
 
+    def key(self, situation: Situation) -> tuple:
+        """Return what tells one state from another."""
+        return (situation.numbers if self.by_numbers else situation.text), situation.actions
+
     def __call__(self, situation: Situation) -> int:
         """Return the number of the pair with the first action; those of the other actions follow it."""
-        state = situation.numbers if self.by_numbers else situation.text
-        key = (state, situation.actions)
+        key = self.key(situation)
         if key not in self.first:
             self.add([key])
         return self.first[key]
+
+    def look(self, situation: Situation) -> torch.Tensor:
+        """Return the features [actions, width] of a state; one in numbers is not taken up, nobody learns from it."""
+        if self.by_numbers and self.key(situation) not in self.first:
+            return torch.from_numpy(self.encode([situation]))
+        first = self(situation)
+        return self.features[first : first + len(situation.actions)]
 
     def add(self, keys: list[tuple]) -> None:
         """Take up states with their actions, in this order."""
@@ -263,8 +276,8 @@ class Agents:
         }
         self.added = torch.zeros(args.seeds, dtype=torch.int64)
         self.steps = torch.zeros(args.seeds, dtype=torch.int64)
-        self.q_of: dict[int, np.ndarray] = {}
-        """Q [S, actions] of the states met since the last update, by the number of their first pair."""
+        self.q_of: dict[tuple, np.ndarray] = {}
+        """Q [S, actions] of the states met since the last update."""
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Name everything that training changes."""
@@ -321,12 +334,13 @@ class Agents:
         return draw(p, random.random(self.args.k)), np.ones(self.args.k)
 
     @torch.no_grad()
-    def q(self, seed: int, first: int, actions: int) -> np.ndarray:
-        """Return one seed's Q [actions] of a state, given by its first pair; the others' are computed along."""
-        if first not in self.q_of:
-            features = self.table.features[first : first + actions].to(self.device)
-            self.q_of[first] = q_values(self.online, features.expand(self.args.seeds, -1, -1)).cpu().numpy()
-        return self.q_of[first][seed]
+    def q(self, seed: int, situation: Situation) -> np.ndarray:
+        """Return one seed's Q [actions] of a state; the others' are computed along."""
+        key = self.table.key(situation)
+        if key not in self.q_of:
+            features = self.table.look(situation).to(self.device)
+            self.q_of[key] = q_values(self.online, features.expand(self.args.seeds, -1, -1)).cpu().numpy()
+        return self.q_of[key][seed]
 
     # ALGO LOGIC: put action logic here
     def choose(self, q: np.ndarray, weights: np.ndarray, uniforms: np.ndarray) -> int:
@@ -341,7 +355,7 @@ class Agents:
         return int(draw(weights * np.exp((q - q.max()).astype(float) / self.args.temperature), uniforms[1]))
 
     def loss(self, indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the squared error [S, B] and Q [S, B] on the transitions `indices` [S, B].
+        """Return the squared error or Huber loss [S, B] and Q [S, B] on the transitions `indices` [S, B].
 
         y = r + gamma (1 - terminated) max over the proposals a' at s' of Q_target(s', a').
         """
@@ -350,12 +364,21 @@ class Agents:
         with torch.no_grad():
             shape = batch["next_pairs"].shape
             none = (batch["next_pairs"] < 0).to(self.device)
-            proposed = self.table.features[batch["next_pairs"].clamp(min=0).flatten(1)].to(self.device)
-            values = q_values(self.target, proposed).view(shape).masked_fill(none, -torch.inf).amax(2)
+            proposed = self.q_of_pairs(self.target, batch["next_pairs"].clamp(min=0).flatten(1))
+            values = proposed.view(shape).masked_fill(none, -torch.inf).amax(2)
             ended = batch["terminations"].to(self.device) > 0
             y = batch["rewards"].to(self.device) + self.args.gamma * torch.where(ended, 0.0, values)
-        chosen = q_values(self.online, self.table.features[batch["pairs"]].to(self.device))
-        return (chosen - y) ** 2, chosen.detach()
+        chosen = self.q_of_pairs(self.online, batch["pairs"])
+        errors = huber_loss(chosen, y, reduction="none") if self.args.huber else (chosen - y) ** 2
+        return errors, chosen.detach()
+
+    def q_of_pairs(self, weights: list[torch.Tensor], pairs: torch.Tensor) -> torch.Tensor:
+        """Return Q [S, B] of `pairs` [S, B]; where the table has fewer, each of its pairs is evaluated once."""
+        known = self.table.pairs
+        if known > pairs.shape[1]:
+            return q_values(weights, self.table.features[pairs].to(self.device))
+        features = self.table.features[:known].to(self.device)
+        return q_values(weights, features.expand(len(pairs), -1, -1)).gather(1, pairs.to(self.device))
 
     # ALGO LOGIC: training
     def update(self, indices: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -387,19 +410,20 @@ def play(
     purposes = (TRAINING, TRAINING_PROPOSALS) if learn else (EVALUATION, EVALUATION_PROPOSALS)
     random, proposing = (stream(agents.seeds[seed], purpose, *key) for purpose in purposes)
     situation = game.read(*env.reset(seed=int(random.integers(2**31))))
-    first, (places, weights) = agents.table(situation), agents.propose(situation, proposing)
+    places, weights = agents.propose(situation, proposing)
     total, length, ended, info = 0.0, 0, False, {}
     while not ended and length < most:
-        q = agents.q(seed, first, len(situation.actions))[places]
+        q = agents.q(seed, situation)[places]
         action = int(places[agents.choose(q, weights, random.random(2)) if learn else q.argmax()])
-        pair = first + action
+        pair = agents.table(situation) + action if learn else None
         observation, reward, terminated, truncated, info = env.step(game.action(action))
         total, length, ended = total + float(reward), length + 1, terminated or truncated
         if not terminated:  # at a truncation too: the value of what would have come next counts
             situation = game.read(observation, info)
-            first, (places, weights) = agents.table(situation), agents.propose(situation, proposing)
-        if learn:
-            agents.add(seed, pair, float(reward), terminated, np.zeros(0, int) if terminated else first + places)
+            places, weights = agents.propose(situation, proposing)
+        if learn:  # of proposals that are alike one will do for a maximum
+            next_pairs = np.zeros(0, int) if terminated else agents.table(situation) + np.unique(places)
+            agents.add(seed, pair, float(reward), terminated, next_pairs)
     return total, length, float(info.get("success", np.nan))
 
 
