@@ -262,7 +262,7 @@ class Agents:
             for weight in initial_weights(self.seeds, [width, args.hidden_size, args.hidden_size, 1], device)
         ]
         self.target = [weight.detach().clone() for weight in self.online]
-        self.optimizer = torch.optim.AdamW(self.online, lr=args.learning_rate)
+        self.optimizer = torch.optim.AdamW(self.online, lr=args.learning_rate, fused=True)
         for weight in self.online:  # what AdamW would create at its first step: a checkpoint is copied into it
             moments = {"exp_avg": torch.zeros_like(weight), "exp_avg_sq": torch.zeros_like(weight)}
             self.optimizer.state[weight] = {"step": torch.zeros(()), **moments}
@@ -335,10 +335,12 @@ class Agents:
 
     @torch.no_grad()
     def q(self, seed: int, situation: Situation) -> np.ndarray:
-        """Return one seed's Q [actions] of a state; the others' are computed along."""
+        """Return one seed's Q [actions] of a state; the others' are computed along where they may be asked for too."""
         key = self.table.key(situation)
         if key not in self.q_of:
             features = self.table.look(situation).to(self.device)
+            if key not in self.table.first:
+                return q_values([weight[seed : seed + 1] for weight in self.online], features[None])[0].cpu().numpy()
             self.q_of[key] = q_values(self.online, features.expand(self.args.seeds, -1, -1)).cpu().numpy()
         return self.q_of[key][seed]
 
