@@ -637,13 +637,14 @@ rule fresh_verdict:
         claims="config/claims.yaml",
         runs=claimed_runs(f"{TREE}/"),
         published=claimed_published_runs,
+        priors=claimed_prior_runs(f"{TREE}/"),
     output:
         md=f"{TREE}/results/claims.md",
         csv=f"{TREE}/results/claims.csv",
         pdf=f"{TREE}/paper_figs/verdict.pdf",
         png=f"{TREE}/paper_figs/verdict.png",
     shell:
-        "python -m analysis.verdict --claims {input.claims} --runs {input.runs} {input.published}"
+        "python -m analysis.verdict --claims {input.claims} --runs {input.runs} {input.published} {input.priors}"
         " --output {output.md} --figure {output.pdf}"
 
 
@@ -652,6 +653,7 @@ use rule fresh_verdict as verdict with:
         claims="config/claims.yaml",
         runs=[run for run in claimed_runs("") if Path(run).exists()],
         published=claimed_published_runs,
+        priors=[run for run in claimed_prior_runs("") if Path(run).exists()],
     output:
         md="results/{shipped}claims.md",
         csv="results/{shipped}claims.csv",

@@ -20,7 +20,11 @@ PRIOR_PRODUCTS = [
 PRIOR_ENCODER = "models/all-minilm-l6-v2/model.safetensors"
 PRIOR_LLMS = [name for name, prior in PRIOR["priors"].items() if "model" in prior]
 PRIOR_SCRIPTS = [name for name, prior in PRIOR["priors"].items() if "share" in prior]
+FOUR_WAYS = PRIOR["four_ways"]
+if FOUR_WAYS["llm"] in config["llms"] and set(FOUR_WAYS["environments"]) <= set(ENVIRONMENTS):
+    PRIOR_PRODUCTS += ["paper_figs/prior_four_ways.pdf", "results/tables/prior_four_ways.md"]
 PRIOR_GAMES = "|".join(PRIOR["environments"])
+PRIOR_PLACES = "|".join([*PRIOR["environments"], *FOUR_WAYS["environments"]])
 PRIOR_DATASET = f"mixture{100 * PRIOR['success']:g}"
 
 
@@ -56,9 +60,20 @@ def prior_runs(prefix, kind):
     return runs
 
 
+def claimed_prior_runs(prefix):
+    """List the runs that the second paper's claims are about, LLMs' priors and controls, of those in the grid."""
+    runs = [run for kind in ("online", "offline", "ppo") for run in prior_runs(prefix, kind)]
+    return list(dict.fromkeys(runs)) if config["grid"] else []
+
+
 def prior_missing(kind):
     """Return the argument that names the runs of a figure that are not shipped."""
-    runs = [Path(run) for run in prior_runs("", kind) if not Path(run).exists()]
+    return missing_runs(prior_runs("", kind))
+
+
+def missing_runs(runs):
+    """Return the argument that names those of `runs` that are not there."""
+    runs = [Path(run) for run in runs if not Path(run).exists()]
     return " ".join(["--missing", *(f"{run.parent.name}/{run.stem}" for run in runs)] if runs else [])
 
 
@@ -71,7 +86,7 @@ def prior_file(game, prior):
 def prior_inputs(wildcards):
     """Name what a run learns from: the encoder, and the prior and the dataset that its arm names."""
     arm, *details = wildcards.arm.split("_")
-    inputs = {"encoder": PRIOR_ENCODER}
+    inputs = {"encoder": PRIOR_ENCODER} if wildcards.game in PRIOR["environments"] else {}
     if arm.endswith("-prior"):
         inputs["prior"] = prior_file(wildcards.game, details[0])
     if arm.startswith("cql"):
@@ -79,15 +94,28 @@ def prior_inputs(wildcards):
     return inputs
 
 
+def flags_of(settings):
+    """Turn settings into arguments: what is true is a flag alone, what is false or null is none."""
+    known = {f"--{name.replace('_', '-')}": value for name, value in settings.items() if value not in (None, False)}
+    return [part for flag, value in known.items() for part in ([flag] if value is True else [flag, value])]
+
+
 def prior_arguments(wildcards, input):
     """Turn the name of a run into the arguments of the program that makes it."""
     arm, *details = wildcards.arm.split("_")
-    of_game = PRIOR["environments"][wildcards.game]
     algorithm = arm.removesuffix("-prior")
-    iterations = PRIOR["updates"] // 500 if algorithm == "cql" else of_game["online_iterations"]
-    arguments = ["--arm", arm, "--gamma", of_game["gamma"], "--iterations", iterations, "--seeds", PRIOR["seeds"]]
+    if wildcards.game in PRIOR["environments"]:
+        of_game = PRIOR["environments"][wildcards.game]
+        iterations = PRIOR["updates"] // 500 if algorithm == "cql" else of_game["online_iterations"]
+        settings = {"gamma": of_game["gamma"]}
+    else:
+        iterations = FOUR_WAYS["environments"][wildcards.game]
+        settings = FOUR_WAYS["arguments"] | ({} if "prior" in input.keys() else FOUR_WAYS["without_prior"])
+    arguments = ["--arm", arm, "--iterations", iterations, "--seeds", PRIOR["seeds"], *flags_of(settings)]
     if "prior" in input.keys():
-        arguments += ["--prior", input.prior]
+        read = PRIOR["priors"][details[0]]
+        reading = {"prior_temperature": read.get("temperature"), "calibrated": read.get("calibrated")}
+        arguments += ["--prior", input.prior, *flags_of(reading)]
     if "dataset" in input.keys():
         arguments += ["--dataset", Path(input.dataset).parent]
     flags = {"k": "--k", "n": "--transitions", "alpha": "--alpha" if algorithm == "ppo" else "--temperature"}
@@ -126,12 +154,19 @@ rule ask_prior:
     log:
         f"{TREE}/logs/priors/{{game}}_{{prior}}.log",
     wildcard_constraints:
-        game=PRIOR_GAMES,
+        game=PRIOR_PLACES,
         prior="|".join(map(re.escape, PRIOR_LLMS)) or "none",
     params:
         model=lambda wildcards: PRIOR["priors"][wildcards.prior]["model"],
+        style=lambda wildcards: PRIOR["priors"][wildcards.prior].get("style", "verbal"),
     shell:
-        "python -m algos.prior --env {wildcards.game} --model {params.model} --output {output} > {log} 2>&1"
+        "python -m algos.prior --env {wildcards.game} --model {params.model} --style {params.style} --output {output}"
+        " > {log} 2>&1"
+
+
+def script_of(share):
+    """Say how a script makes its prior: one that knows nothing needs no plan, which not every environment has."""
+    return f"scripted --share {share}" if share else "uniform"
 
 
 rule script_prior:
@@ -142,12 +177,12 @@ rule script_prior:
     log:
         f"{TREE}/logs/priors/{{game}}_{{prior}}.log",
     wildcard_constraints:
-        game=PRIOR_GAMES,
+        game=PRIOR_PLACES,
         prior="|".join(map(re.escape, PRIOR_SCRIPTS)) or "none",
     params:
-        share=lambda wildcards: PRIOR["priors"][wildcards.prior]["share"],
+        way=lambda wildcards: script_of(PRIOR["priors"][wildcards.prior]["share"]),
     shell:
-        "python -m algos.prior --env {wildcards.game} --way scripted --share {params.share} --output {output} > {log} 2>&1"
+        "python -m algos.prior --env {wildcards.game} --way {params.way} --output {output} > {log} 2>&1"
 
 
 rule mixture:
@@ -216,7 +251,7 @@ rule train_prior:
     benchmark:
         f"{TREE}/benchmarks/runs/prior/{{game}}/{{arm}}.tsv"
     wildcard_constraints:
-        game=PRIOR_GAMES,
+        game=PRIOR_PLACES,
         arm="(dqn|ppo|cql)(-prior_[a-z0-9.-]+)?(_alpha[0-9.]+)?(_k([0-9]+|all))?(_n[0-9]+)?",
     threads: 1
     resources:
@@ -260,3 +295,62 @@ use rule fresh_prior_figure as prior_figure with:
         kind="|".join(PRIOR_KINDS),
     params:
         missing=lambda wildcards: prior_missing(wildcards.kind),
+
+
+# --- LORO, mix, online RL and DQN-Prior side by side -----------------------------------------------------------------
+
+
+def four_ways_runs(prefix):
+    """List the runs of all ways, of both papers' programs."""
+    llm, tau = FOUR_WAYS["llm"], FOUR_WAYS["tau"]
+    warm = [f"mix_{llm}_tau{tau}", *(f"loro_{llm}_tau{tau}_n{steps}" for steps in FOUR_WAYS["pretrain_steps"])]
+    arms = {
+        "paper": ["online", *warm, f"llm-policy_{llm}"],
+        "prior": ["dqn", *(f"dqn-prior_{prior}" for prior in [llm, *FOUR_WAYS["controls"]])],
+    }
+    return [
+        f"{prefix}results/runs/{kind}/{env}/{arm}.csv"
+        for env in FOUR_WAYS["environments"]
+        for kind, of_kind in arms.items()
+        for arm in of_kind
+    ]
+
+
+def shipped_four_ways():
+    """List the shipped runs of all ways that are there."""
+    return [run for run in four_ways_runs("") if Path(run).exists()]
+
+
+rule fresh_four_ways:
+    message:
+        "Drawing {output.pdf}"
+    input:
+        runs=four_ways_runs(f"{TREE}/"),
+        datasets=[dataset(env, FOUR_WAYS["llm"]) for env in FOUR_WAYS["environments"]],
+        priors=[prior_file(env, FOUR_WAYS["llm"]) for env in FOUR_WAYS["environments"]],
+    output:
+        pdf=f"{TREE}/paper_figs/prior_four_ways.pdf",
+        png=f"{TREE}/paper_figs/prior_four_ways.png",
+        csv=f"{TREE}/results/tables/prior_four_ways.csv",
+        md=f"{TREE}/results/tables/prior_four_ways.md",
+    params:
+        missing="",
+    shell:
+        "python -m analysis.four_ways --runs {input.runs} --datasets {input.datasets} --priors {input.priors}"
+        " {params.missing} --output {output.pdf} --table {output.csv}"
+
+
+use rule fresh_four_ways as four_ways with:
+    input:
+        runs=shipped_four_ways(),
+        datasets=[path for path in rules.fresh_four_ways.input.datasets if Path(path).exists()],
+        priors=[path for path in rules.fresh_four_ways.input.priors if Path(path).exists()],
+    output:
+        pdf="paper_figs/{shown}.pdf",
+        png="paper_figs/{shown}.png",
+        csv="results/tables/{shown}.csv",
+        md="results/tables/{shown}.md",
+    wildcard_constraints:
+        shown="prior_four_ways",  # a wildcard, because snakemake adds a forced rule without one to every target
+    params:
+        missing=missing_runs(four_ways_runs("")),

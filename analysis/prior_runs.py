@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.runs import COLUMNS, description
 from envs.errors import Failure, UsageError
-from envs.text import NAMES
+from envs.text import NAMES, TEXT_ENVIRONMENTS
 
 LEARNERS = ("dqn", "cql", "ppo")
 NAME = re.compile(
@@ -35,6 +35,11 @@ class PriorRun:
     def learner(self) -> str:
         """Return dqn, cql or ppo; of a policy that does not learn, its arm."""
         return self.arm.removesuffix("-prior")
+
+    @property
+    def measure(self) -> str:
+        """Return the column that says how well it plays: success, or the return where there is no success."""
+        return "eval_success" if self.table.eval_success.notna().all() else "eval_return"
 
     def curves(self, column: str = "eval_success") -> np.ndarray:
         """Return a column [seeds, iterations]."""
@@ -73,7 +78,8 @@ def read_prior_run(path: Path) -> PriorRun:
     rows = table.seed.nunique() * (table.iteration.max() + 1)
     if table.duplicated(["seed", "iteration"]).any() or table.iteration.min() < 0 or len(table) != rows:
         raise Failure(f"Run {path} is incomplete: every seed must have every iteration, once.")
-    for column in ("eval_return", "eval_success"):
+    defined = ("eval_return", "eval_success") if env in TEXT_ENVIRONMENTS else ("eval_return",)
+    for column in defined:  # in LORO's environments there is no success, only return
         if not pd.api.types.is_numeric_dtype(table[column]) or not np.isfinite(table[column]).all():
             raise Failure(f"Run {path} is incomplete: {column} is not a finite number everywhere.")
     alpha, size = name["alpha"], name["size"]

@@ -9,7 +9,8 @@ the same difference at equal environment steps, after the warm-up and at the end
 figure is a forest plot: for each claim that compares two arms by a difference, its mean over environments, normalised,
 with stratified bootstrap intervals (seeds are resampled within environments). A claim whose runs are not all there is
 drawn over the environments that have them, and says over how many. The table of verdicts is written
-as a CSV file too, beside the .md.
+as a CSV file too, beside the .md. The claims of the second paper, on LLM priors, follow in a section of their own
+(analysis/prior_verdict.py); they are not in the figure, whose scale is another.
 """
 
 from dataclasses import dataclass, field
@@ -26,17 +27,22 @@ import envs
 from analysis.fidelity import UNCHANGED_ARMS, UNCHANGED_ENVIRONMENTS, released_run
 from analysis.main_table import interval, number
 from analysis.plotting import BLACK, BLUE, GREY, ORANGE, STYLE, save_figure
+from analysis.prior_verdict import check_claims, read_prior_runs, section
+from analysis.rule import (
+    FAILS,
+    HOLDS,
+    OPEN,
+    Estimate,
+    Verdict,
+    adjusted_p_values,
+    majority,
+    state_by_interval,
+    state_by_p_value,
+)
 from analysis.runs import POLICIES, Run, common_iterations, read_runs
 from analysis.scales import SCALES
 from analysis.scores import common_extent, cumulative
-from analysis.statistics import (
-    RESAMPLES,
-    bootstrap_interval,
-    difference_interval,
-    difference_p_value,
-    holm,
-    ratio_interval,
-)
+from analysis.statistics import RESAMPLES, bootstrap_interval, difference_interval, ratio_interval
 from envs.errors import UsageError, run_command_line
 from envs.files import write_text
 
@@ -55,8 +61,6 @@ SUM, STEPS, AFTER, END = (
 )
 LAST = 20
 """Evaluations whose mean is where an arm ends (END)."""
-SIGNIFICANT = 0.05
-HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
 FARTHEST = 1.0
 """A difference as large as from random play to the expert; published ones beyond it stand at the figure's edge."""
 
@@ -68,7 +72,7 @@ class Args:
     claims: Path
     """the claims, the rule, and what is known of environments and LLMs"""
     runs: tuple[Path, ...]
-    """run files of all protocols: .../<protocol>/<env>/<arm>.csv"""
+    """run files of all protocols: .../<protocol>/<env>/<arm>.csv, and of the second paper: .../prior/<env>/<arm>.csv"""
     output: Path
     """the .md to write; the table of verdicts goes beside it as .csv"""
     figure: Path
@@ -77,8 +81,6 @@ class Args:
 
 Runs = dict[tuple[str, str, str], Run]
 """By protocol, environment and name."""
-Estimate = tuple[float, float, float]
-"""A number and its 95% interval, NaN where one side has a single seed."""
 
 
 @dataclass(frozen=True)
@@ -141,12 +143,9 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A claim, its verdict and what stands behind it."""
+class Judged(Verdict):
+    """A claim of the first paper."""
 
-    claim: dict[str, Any]
-    verdict: str
-    evidence: str
     pairs: dict[str, dict[str, Pair | None]] = field(default_factory=dict)
     """by protocol and environment; empty where a claim compares nothing"""
     states: dict[str, str] = field(default_factory=dict)
@@ -175,6 +174,8 @@ def read_claims(path: Path) -> dict[str, Any]:
         named |= {env for claim in content["claims"] for env in [*environments_of(claim), *claim.get("left_out", {})]}
         reasons = [reason for claim in content["claims"] for reason in claim.get("left_out", {}).values()]
         protocols = {protocol for reason in reasons if reason["why"] for protocol in reason.get("protocols", [])}
+        if "priors" in content:
+            check_claims(content["priors"])
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"The claims {path} cannot be read ({error!r}); see config/claims.yaml.") from error
     unknown = (named - set(envs.ENVIRONMENTS)) | (protocols - set(PROTOCOLS))
@@ -226,46 +227,20 @@ def counts(pair: Pair | None, rule: dict[str, Any]) -> bool:
 # --- The rule --------------------------------------------------------------------------------------------------------
 
 
-def adjusted_p_values(pairs: dict[str, Pair | None], rule: dict[str, Any]) -> dict[str, float]:
-    """Return the p-value of each environment's difference, adjusted for all of them; 1 where nothing can be said."""
-    p_values = [difference_p_value(*pair.rewards(SUM)) if counts(pair, rule) else 1.0 for pair in pairs.values()]
-    return dict(zip(pairs, map(float, holm(p_values)), strict=True))
-
-
-def state_by_interval(kind: str, estimate: Estimate, margin: float) -> str:
-    """Return what an interval alone says: higher, lower, alike, unlike or open."""
-    _, low, high = estimate
-    if kind == "greater":
-        return "higher" if low > 0 else "lower" if high < 0 else "open"
-    if -margin <= low and high <= margin:
-        return "alike"
-    return "unlike" if low > margin or high < -margin else "open"
-
-
 def state_of(pair: Pair | None, kind: str, rule: dict[str, Any], p_value: float) -> str:
     """Return what the rule says of one environment: higher, lower, alike, unlike or open."""
     if not counts(pair, rule):
         return "open"
     if kind == "greater":
-        return "open" if p_value >= SIGNIFICANT else "higher" if pair.difference()[0] > 0 else "lower"
+        return state_by_p_value(pair.rewards(SUM), p_value)
     return state_by_interval(kind, pair.difference(), rule["margin"] * pair.scale)
-
-
-def majority(states: list[str], good: str, bad: str, one_refutes: bool) -> str:
-    """Return the verdict: `good` in more than half and `bad` in none, or that it cannot be so any more."""
-    good_count, bad_count = states.count(good), states.count(bad)
-    if good_count > len(states) / 2 and not bad_count:
-        return HOLDS
-    possible = len(states) - bad_count if one_refutes else len(states)
-    if one_refutes and (bad_count or possible <= len(states) / 2):
-        return FAILS
-    return FAILS if not one_refutes and bad_count > len(states) / 2 else OPEN
 
 
 def judge_states(claim: dict[str, Any], pairs: dict[str, dict[str, Pair | None]], content: dict[str, Any]) -> Judged:
     """Judge a claim that arms are different or alike, environment by environment."""
     rule, kind, here = content["rule"], claim["kind"], pairs["paper"]
-    p_values = adjusted_p_values(here, rule) if kind == "greater" else {}
+    samples = {env: pair.rewards(SUM) if counts(pair, rule) else None for env, pair in here.items()}
+    p_values = adjusted_p_values(samples) if kind == "greater" else {}
     states = {env: state_of(pair, kind, rule, p_values.get(env, 1.0)) for env, pair in here.items()}
     good, bad = KINDS[kind]
     verdict = majority(list(states.values()), good, bad, one_refutes=kind == "greater")
@@ -502,9 +477,9 @@ def environment_lines(judged: Judged) -> list[str]:
     return [*lines, "", *(f"- {remark}" for remark in remarks), *([""] if remarks else [])]
 
 
-def verdicts(judged: list[Judged]) -> pd.DataFrame:
-    """Return the table of verdicts: claim, verdict, the mean difference under each protocol, why."""
-    return pd.DataFrame(
+def verdicts(judged: list[Judged], of_priors: list[dict[str, str]]) -> pd.DataFrame:
+    """Return the table: claim, verdict, the mean difference under each protocol, why; below them those on priors."""
+    table = pd.DataFrame(
         {
             "claim": [one.claim["claim"] for one in judged],
             "verdict": [one.verdict for one in judged],
@@ -512,14 +487,19 @@ def verdicts(judged: list[Judged]) -> pd.DataFrame:
             "why": [one.evidence for one in judged],
         }
     )
+    if not of_priors:
+        return table
+    whole = pd.concat([table, pd.DataFrame(of_priors)])
+    return whole[[*(column for column in whole if column != "why"), "why"]]
 
 
-def markdown(judged: list[Judged], content: dict[str, Any]) -> str:
-    """Return the page: the table of verdicts, then each claim environment by environment."""
+def markdown(judged: list[Judged], content: dict[str, Any], on_priors: list[str]) -> str:
+    """Return the page: the table of verdicts, each claim environment by environment, the second paper's claims."""
     lines = [
         "# The paper's claims, judged",
         "",
-        introduction(judged, content),
+        introduction(judged, content)
+        + (" The second paper's claims follow in a section of their own." * bool(on_priors)),
         "",
         "| claim | published | released protocol | paper protocol | verdict | why |",
         "|---|---|---|---|---|---|",
@@ -541,7 +521,7 @@ def markdown(judged: list[Judged], content: dict[str, Any]) -> str:
     for one in judged:
         if one.pairs:
             lines += environment_lines(one)
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join([*lines, *on_priors]).rstrip() + "\n"
 
 
 def draw(judged: list[Judged]) -> plt.Figure:
@@ -591,16 +571,20 @@ def main() -> None:
     """Judge, draw and write."""
     args = tyro.cli(Args)
     content = read_claims(args.claims)
-    runs = read_runs(args.runs)
+    of_priors = [path for path in args.runs if path.parts[-3:-2] == ("prior",)]
+    runs = read_runs(path for path in args.runs if path not in of_priors)
     for env in envs.ENVIRONMENTS:
         common_iterations(list(runs.values()), env)  # raises where lengths differ
     judged = [judge(claim, runs, content) for claim in content["claims"]]
     if not any(pair for one in judged for pairs in one.pairs.values() for pair in pairs.values()):
         raise UsageError("None of the claims can be looked at with the runs given.")
+    lines, rows = (
+        section(content["priors"], read_prior_runs(of_priors), content["rule"]) if "priors" in content else ([], [])
+    )
     plt.rcParams.update(STYLE)
     save_figure(draw(judged), args.figure)
-    write_text(args.output.with_suffix(".csv"), verdicts(judged).to_csv(index=False))
-    write_text(args.output, markdown(judged, content))
+    write_text(args.output.with_suffix(".csv"), verdicts(judged, rows).to_csv(index=False))
+    write_text(args.output, markdown(judged, content, lines))
     print(f"{args.output}: " + "; ".join(f"{one.claim['claim']}: {one.verdict}" for one in judged) + ".")
 
 

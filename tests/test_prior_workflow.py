@@ -35,3 +35,18 @@ def test_a_mistake_in_its_configuration_is_named(clone):  # noqa: F811
     done = snakemake(clone, "--dry-run", "paper_figs/prior_online.pdf")
     output = done.stdout + done.stderr
     assert done.returncode == 1 and "'sedes' was unexpected" in output and "Traceback" not in output
+
+
+def test_four_ways_side_by_side(clone):  # noqa: F811
+    """Shipped, it is drawn alone; afresh, DQN-Prior and LORO learn from one LLM's prior and episodes."""
+    config = yaml.safe_load((clone / "config/prior.yaml").read_text())["four_ways"]
+    assert jobs(clone, "paper_figs/prior_four_ways.pdf") == {"four_ways": 1}
+    fresh = jobs(clone, "rerun/paper_figs/prior_four_ways.pdf")
+    places = len(config["environments"])
+    assert fresh["train_prior"] == places * (2 + len(config["controls"]))
+    assert fresh["train"] == places * (2 + len(config["pretrain_steps"])), "online, mix, and LORO for each N"
+    llms = yaml.safe_load((clone / "config/paper.yaml").read_text())["llms"]
+    priors = yaml.safe_load((clone / "config/prior.yaml").read_text())["priors"]
+    player, prior = llms[config["llm"]], priors[config["llm"]]
+    assert (player["model"], player["style"]) == (prior["model"], prior["style"])
+    assert player.get("calibrate", False) == prior["calibrated"]

@@ -16,7 +16,7 @@ from transformers import BertConfig, BertModel, BertTokenizer
 
 from algos import dqn_prior, encoder
 from algos import prior as prior_module
-from algos.dqn_prior import Agents, Args, draw, open_table, resolve
+from algos.dqn_prior import Agents, Args, draw, open_table, play, resolve
 from algos.encoder import Encoder
 from algos.llm import LocalLLM
 from envs.errors import Failure, UsageError, run_command_line
@@ -67,8 +67,10 @@ def agents_of(tmp_path, **options):
     return Agents(args, table, None, table.features.shape[1], torch.device("cpu")), game
 
 
-def test_an_update_is_what_a_plain_loop_computes(tmp_path):
-    agents, game = agents_of(tmp_path, max_grad_norm=0.5, learning_rate=1e-2, gamma=0.9, target_rate=0.25)
+@pytest.mark.parametrize(("huber", "batch"), [(False, 8), (True, 8), (False, 128)])  # 105 pairs: fewer than 128
+def test_an_update_is_what_a_plain_loop_computes(huber, batch, tmp_path):
+    settings = {"max_grad_norm": 0.5, "learning_rate": 1e-2, "gamma": 0.9, "target_rate": 0.25}
+    agents, game = agents_of(tmp_path, huber=huber, **settings)
     with torch.no_grad():  # a target network of its own
         for weight in agents.target:
             weight += 0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
@@ -81,7 +83,7 @@ def test_an_update_is_what_a_plain_loop_computes(tmp_path):
             proposed = np.zeros(0, int) if ended else generator.integers(agents.table.pairs, size=count)
             pair = int(generator.integers(agents.table.pairs))
             agents.add(seed, pair, generator.normal(), bool(ended), proposed)
-    indices = torch.from_numpy(generator.integers(12, size=(2, 8)))
+    indices = torch.from_numpy(generator.integers(12, size=(2, batch)))
     features = agents.table.features.numpy().astype(np.float64)
     buffer = {name: field.numpy() for name, field in agents.buffer.items()}
 
@@ -101,8 +103,9 @@ def test_an_update_is_what_a_plain_loop_computes(tmp_path):
             a = np.maximum(x @ w[0] + w[1], 0)
             b = np.maximum(a @ w[2] + w[3], 0)
             error = (b @ w[4] + w[5])[0, 0] - y
-            loss += error**2 / 8
-            d = np.full((1, 1), 2 * error)
+            far = abs(error) > 1  # beyond 1 Huber's loss goes on as a straight line
+            loss += ((abs(error) - 0.5 if far else error**2 / 2) if huber else error**2) / batch
+            d = np.full((1, 1), (np.sign(error) if far else error) if huber else 2 * error)
             db = d @ w[4].T * (b > 0)
             da = db @ w[2].T * (a > 0)
             for g, new in zip(gradients, (x.T @ da, da, a.T @ db, db, b.T @ d, d), strict=True):
@@ -145,6 +148,22 @@ def test_killed_at_any_moment_and_resumed_gives_the_same_bytes(uniform, tmp_path
     for suffix in (".csv", ".policy.safetensors"):
         assert output.with_suffix(suffix).read_bytes() == (tmp_path / f"whole{suffix}").read_bytes()
     assert not checkpoint.exists()
+
+
+def test_states_in_numbers_are_kept_only_where_they_are_learnt_from(tmp_path):
+    """CartPole is never twice in one state: a million states of evaluations would stay for ever."""
+    agents, game = agents_of(tmp_path, env="cartpole")
+    start, (observation, _) = agents.table.pairs, game.make().reset(seed=1)
+    situation = game.read(observation, {})
+    alone = [agents.q(seed, situation) for seed in range(2)]
+    play(agents, 0, game, game.make(), (0, 0), learn=False, most=5)
+    assert agents.table.pairs == start
+    agents.table(situation)
+    for seed in range(2):
+        assert agents.q(seed, situation) == pytest.approx(alone[seed], rel=1e-5)
+    before = agents.table.pairs
+    play(agents, 0, game, game.make(), (0, 1), learn=True, most=5)
+    assert agents.table.pairs == before + 2 * 6, "the start and what five steps led to, two actions each"
 
 
 class CountingLLM(LocalLLM):
