@@ -216,7 +216,8 @@ def training_minutes(wildcards):
     repeats = 5 if wildcards.protocol == "released" and wildcards.arm.startswith("loro") else 1
     iterations = config["iterations"] or envs.get(wildcards.env).iterations
     steps = 200 * iterations * repeats * training_seeds(wildcards)
-    return 10 + 2 * steps * MILLISECONDS[wildcards.env] // 60_000
+    milliseconds = MILLISECONDS.get(wildcards.env, max(MILLISECONDS.values()))
+    return 10 + 2 * steps * milliseconds // 60_000
 
 
 def covered_runs(wildcards):
