@@ -30,7 +30,8 @@ test: .venv/installed  ## all tests
 lint: .venv/installed  ## style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile
+	$(BIN)/snakefmt --check Snakefile analysis/*.smk
+	$(BIN)/snakemake --lint
 
 figures: .venv/installed  ## paper_figs/ and results/tables/ from the shipped runs, in seconds
 	$(BIN)/snakemake figures

@@ -49,7 +49,6 @@ FETCHED_LLMS = {
     "smollm2-135m-instruct": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     "qwen2.5-coder-0.5b-instruct": "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
 }
-DRAWN_ARMS = ("online", "loro")
 MAIN_FIGURES = ["main", "main_steps", *(f"{env}_main" for env in ENVIRONMENTS)]
 GRID_FIGURES = [f"{env}_{kind}" for env in ENVIRONMENTS for kind in figures_of(env)]
 PLAYERS = config["data_quality"]["llms"]
@@ -58,157 +57,15 @@ PLAYERS = config["data_quality"]["llms"]
 # again.
 GPU = int(config["device"] != "cpu")
 ON_A_GPU = "python profiles/one_gpu.py " if GPU else ""
-# Milliseconds that one environment step of one agent may take with its update, on a CPU: the slowest run in
-# results/tables/cost.csv, rounded up.
-MILLISECONDS = {
-    "cartpole": 7,
-    "frozen-lake": 2,
-    "cliff-walking": 2,
-    "mountain-car": 6,
-    "pendulum": 15,
-    "represented-pong": 17,
-}
 WANTED_FIGURES = MAIN_FIGURES + (GRID_FIGURES if config["grid"] else [])
 
 
-def arm_file(arm):
-    """Name the run of an arm: arm_llm_tau_n, without what does not concern it."""
-    llm = "" if arm in ("pretrain-on-policy", "pretrain-random") else f"_{MAIN_LLM}"
-    steps = "" if arm == "mix" else f"_n{PRETRAIN_STEPS}"
-    return arm if arm in ("online", "ppo") else f"{arm}{llm}_tau{TAU}{steps}"
+include: "analysis/inputs.smk"
 
 
-MAIN_ARMS = ("online", "loro", "loro-discard", "mix", "pretrain-on-policy", "pretrain-random", "ppo", "ppo-bc")
-MAIN_RUNS = [arm_file(arm) for arm in MAIN_ARMS]
-
-
-def environments_of(wildcards):
-    """List the environments that a figure or table shows: the one in its name, else all."""
-    env = wildcards.get("figure", "main").removesuffix("_steps").removesuffix("main").removesuffix("_")
-    return [env] if env else ENVIRONMENTS
-
-
-def main_runs(prefix, env, wildcards):
-    """List an environment's runs under `prefix`: those that the main figure draws, or all that the table lists."""
-    trained = [
-        (protocol, arm_file(arm))
-        for protocol, arms in config["arms"].items()
-        for arm in arms
-        if arm in DRAWN_ARMS or "figure" not in wildcards.keys()
-    ]
-    policies = [("paper", f"llm-policy_{MAIN_LLM}"), ("paper", "random-policy")]
-    return [f"{prefix}results/runs/{protocol}/{env}/{run}.csv" for protocol, run in trained + policies]
-
-
-def fresh_runs(wildcards):
-    """List the freshly made runs that a figure or table needs."""
-    return [run for env in environments_of(wildcards) for run in main_runs(f"{TREE}/", env, wildcards)]
-
-
-def shipped_runs(wildcards):
-    """List the shipped runs that a figure or table is drawn from: those that are there, and the published curves."""
-    runs = [run for env in environments_of(wildcards) for run in main_runs("", env, wildcards)]
-    return [run for run in runs if Path(run).exists()] + published_runs(wildcards)
-
-
-def all_shipped(*protocols):
-    """List all shipped runs of some protocols."""
-    return [str(run) for protocol in protocols for run in sorted(Path("results/runs", protocol).glob("*/*.csv"))]
-
-
-def published_runs(wildcards):
-    """List the authors' own curves of the arms that a figure or table shows; they are shipped."""
-    arms = DRAWN_ARMS if "figure" in wildcards.keys() else config["arms"]["paper"]
-    names = [arm_file(arm) for arm in arms]
-    paths = [f"results/runs/published/{env}/{name}.csv" for env in environments_of(wildcards) for name in names]
-    return [path for path in paths if Path(path).exists()]
-
-
-def grid_runs(prefix, wildcards):
-    """List the runs that one of the paper's other figures shows: all arms under `paper`, loro under `released` too."""
-    runs = runs_of(wildcards.kind, wildcards.env)
-    both = [("paper", run) for run in runs] + [("released", run) for run in runs if run.startswith("loro_")]
-    return [f"{prefix}results/runs/{protocol}/{wildcards.env}/{run}.csv" for protocol, run in both]
-
-
-def published_grid_runs(wildcards):
-    """List the authors' own curves of one of the paper's other figures; they are shipped."""
-    paths = [f"results/runs/published/{wildcards.env}/{run}.csv" for run in runs_of(wildcards.kind, wildcards.env)]
-    return [path for path in paths if Path(path).exists()]
-
-
-def shipped_grid_runs(wildcards):
-    """List the shipped runs of one of the paper's other figures: those that are there, and the published curves."""
-    return [run for run in grid_runs("", wildcards) if Path(run).exists()] + published_grid_runs(wildcards)
-
-
-def dataset(env, llm):
-    """Name the episodes of an LLM, or of random play: those that are shipped, unless they are to be made afresh."""
-    shipped = f"results/datasets/{env}/{llm}/meta.json"
-    return shipped if Path(shipped).exists() and not config["collect_afresh"] else f"{TREE}/{shipped}"
-
-
-def episodes_digest(env, llm):
-    """Return what tells an LLM's shipped episodes from others', or its name where none are shipped."""
-    meta = Path(dataset(env, llm))
-    return llm if meta.parts[0] == TREE else json.loads(meta.read_text())["sha256"]
-
-
-def distinct_players(env):
-    """List the LLMs of different episodes. Equal episodes train equal agents: the first LLM stands for the others."""
-    return {episodes_digest(env, llm): llm for llm in reversed(PLAYERS)}.values()
-
-
-def quality_runs(prefix, players):
-    """List the runs behind the question what the quality of an LLM's play does to a warm start."""
-    steps = config["data_quality"]["pretrain_steps"]
-    runs = []
-    for env in ENVIRONMENTS:
-        arms = ["online", "random-policy", *(f"llm-policy_{llm}" for llm in PLAYERS)]
-        for llm in players(env):
-            arms += [f"mix_{llm}_tau{TAU}", *(f"loro_{llm}_tau{TAU}_n{n}" for n in steps)]
-        runs += [f"{prefix}results/runs/paper/{env}/{arm}.csv" for arm in arms]
-    return runs
-
-
-def defect_runs(prefix):
-    """List LORO under both protocols, as it is and with each single difference that can matter in an environment."""
-    runs = []
-    for env in config["defects"]:
-        arms = ["loro", *(f"loro-{name}" for name, one in DIFFERENCES.items() if env in one.environments)]
-        runs += [f"{prefix}results/runs/{p}/{env}/{arm_file(arm)}.csv" for p in ("paper", "released") for arm in arms]
-    return runs
-
-
-def claimed_runs(prefix):
-    """List the runs that the paper's claims are about: under `paper`, and LORO under `released` too."""
-    runs = []
-    for claim in yaml.safe_load(Path("config/claims.yaml").read_text())["claims"]:
-        arms = [claim["arm"], *([claim["against"]] if "against" in claim else [])]
-        for env in [env for env in claim.get("environments", ENVIRONMENTS) if env in ENVIRONMENTS]:
-            runs += [f"{prefix}results/runs/paper/{env}/{arm}.csv" for arm in arms]
-            runs += [f"{prefix}results/runs/released/{env}/{arm}.csv" for arm in arms if arm.startswith("loro_")]
-    return list(dict.fromkeys(runs))
-
-
-def claimed_published_runs(wildcards):
-    """List the authors' own curves that the claims are about; they are shipped."""
-    published = [run.replace("runs/paper", "runs/published") for run in claimed_runs("") if "runs/paper" in run]
-    return [run for run in published if Path(run).exists()]
-
-
-def labels(wildcards, input, output):
-    """Say for the report which environment, figure and protocols a drawing, or the data behind it, shows."""
-    runs = [Path(path).parts for path in input if path.startswith("results/runs/")]
-    environments, protocols = (list(dict.fromkeys(parts[place] for parts in runs)) for place in (-2, -3))
-    env = environments[0] if len(environments) == 1 else "several"
-    figure = Path(output.get("png", output[0])).stem.removesuffix("_data").removeprefix(f"{env}_")
-    return {"environment": env, "figure": figure, "protocol": ", ".join(protocols)}
-
-
-def shown(path, caption, category, labels=labels):
-    """Mark a file for the report, with a caption from analysis/captions/."""
-    return report(path, caption=f"analysis/captions/{caption}.rst", category=category, labels=labels)
+# The software of every job, for `snakemake --software-deployment-method apptainer` on machines without this package's
+# Python: the image that `docker build -t loro .` leaves. Without that flag jobs run in the Python that runs Snakemake.
+container: "docker-daemon:loro:latest"
 
 
 report: "analysis/captions/workflow.rst"
@@ -293,19 +150,6 @@ rule fetch_llm:
         "python -m algos.fetch_llm --llm {wildcards.model} > {log} 2>&1"
 
 
-def model_files(wildcards):
-    """Two LLMs are fetched by a rule; any other model is a folder or a hub id that transformers resolves."""
-    folder, _, name = config["llms"][wildcards.llm]["model"].rpartition("/")
-    return f"models/{name}/model.safetensors" if folder == "models" and name in FETCHED_LLMS else []
-
-
-def decision_arguments(wildcards):
-    """Turn an LLM's entry in the configuration into the arguments that say what it is told and how it decides."""
-    llm = config["llms"][wildcards.llm]
-    calibrate = " --calibrate" if llm.get("calibrate") else ""
-    return f"--model {llm['model']} --style {llm.get('style', 'verbal')}{calibrate}"
-
-
 rule collect:
     message:
         "{wildcards.llm} plays {wildcards.env}"
@@ -329,8 +173,9 @@ rule collect:
         folder=subpath(output[0], parent=True),
         episodes=config["episodes"]["collected"],
     shell:
-        "{ON_A_GPU}python -m algos.collect --env {wildcards.env} {params.how} --episodes {params.episodes}"
-        " --device {config[device]} --output {params.folder} > {log} 2>&1"
+        f"{ON_A_GPU}python -m algos.collect --env {{wildcards.env}} {{params.how}} --episodes {{params.episodes}}"
+        f" --device {config['device']}"
+        " --output {params.folder} > {log} 2>&1"
 
 
 rule import_released:
@@ -395,59 +240,6 @@ use rule llm_policy as random_policy with:
         f"{TREE}/logs/runs/paper/{{env}}/random-policy.log",
 
 
-def offline_data(wildcards):
-    """The dataset that an arm learns from, if any."""
-    arm = wildcards.arm.split("_")[0]
-    if arm in ("online", "ppo", "pretrain-on-policy"):
-        return []
-    policy = "random" if arm == "pretrain-random" else wildcards.arm.split("_")[1]
-    return dataset(wildcards.env, policy)
-
-
-def training_arguments(wildcards, input):
-    """Turn the name of a run into the arguments of the program that makes it."""
-    arm, *details = wildcards.arm.split("_")
-    difference = difference_of(arm)
-    arguments = ["--arm", "loro" if difference else arm, "--protocol", wildcards.protocol]
-    if difference:
-        arguments += [difference.flag, difference.other(wildcards.protocol)]
-    for detail in details:
-        if detail.startswith("tau") and detail[3:].isdigit():
-            arguments += ["--tau", detail[3:]]
-        if detail.startswith("n") and detail[1:].isdigit():
-            arguments += ["--pretrain-steps", detail[1:]]
-    if input:
-        arguments += ["--dataset", str(Path(input[0]).parent)]
-    if config["iterations"]:
-        arguments += ["--iterations", str(config["iterations"])]
-    arguments += ["--seeds", str(training_seeds(wildcards))]
-    return " ".join(arguments)
-
-
-def algorithm_of(wildcards):
-    """PPO where the arm says so, else the paper's learner: SAC for continuous actions, Double DQN for the others."""
-    if wildcards.arm.startswith("ppo"):
-        return "ppo"
-    return "sac" if wildcards.env == "pendulum" else "dqn"
-
-
-def training_seeds(wildcards):
-    """Return how many agents a run trains; a chain of repeats counts as one."""
-    seeds = config["seeds"]
-    if wildcards.arm in MAIN_RUNS:
-        return seeds[wildcards.protocol][wildcards.env]
-    chains = wildcards.protocol == "released" and not wildcards.arm.startswith("loro-carry-over")
-    return seeds["others"]["released" if chains else "paper"]
-
-
-def training_minutes(wildcards):
-    """Return twice the minutes that a run is expected to take on a CPU, and ten: where a cluster ends it, it goes on."""
-    repeats = 5 if wildcards.protocol == "released" and wildcards.arm.startswith("loro") else 1
-    iterations = config["iterations"] or envs.get(wildcards.env).iterations
-    steps = 200 * iterations * repeats * training_seeds(wildcards)
-    return 10 + 2 * steps * MILLISECONDS[wildcards.env] // 60_000
-
-
 rule train:
     message:
         "Training {wildcards.arm} in {wildcards.env}, {wildcards.protocol} protocol"
@@ -472,7 +264,8 @@ rule train:
         algorithm=algorithm_of,
         arguments=training_arguments,
     shell:
-        "{ON_A_GPU}python -m algos.{params.algorithm} --env {wildcards.env} {params.arguments} --device {config[device]}"
+        f"{ON_A_GPU}python -m algos.{{params.algorithm}} --env {{wildcards.env}} {{params.arguments}}"
+        f" --device {config['device']}"
         " --output {output.csv} > {log} 2>&1"
 
 
@@ -503,8 +296,8 @@ rule reference:
     params:
         arguments=lambda wildcards: REFERENCES[wildcards.reference],
     shell:
-        "{ON_A_GPU}python -m algos.{params.arguments} --seeds 5 --device {config[device]} --output {output.csv}"
-        " > {log} 2>&1"
+        f"{ON_A_GPU}python -m algos.{{params.arguments}} --seeds 5 --device {config['device']}"
+        " --output {output.csv} > {log} 2>&1"
 
 
 # --- Figures and tables: one rule for the fresh tree, its twin for the shipped one -----------------------------------
@@ -519,11 +312,14 @@ rule fresh_main_figure:
     output:
         pdf=f"{TREE}/paper_figs/{{figure}}.pdf",
         png=f"{TREE}/paper_figs/{{figure}}.png",
+    log:
+        f"{TREE}/logs/paper_figs/{{figure}}.log",
     params:
         env=lambda wildcards: "all" if wildcards.figure.startswith("main") else environments_of(wildcards)[0],
         over=lambda wildcards: "steps" if wildcards.figure.endswith("_steps") else "iterations",
     shell:
         "python -m analysis.main_figure --env {params.env} --over {params.over} --runs {input} --output {output.pdf}"
+        " > {log} 2>&1"
 
 
 use rule fresh_main_figure as main_figure with:
@@ -532,6 +328,8 @@ use rule fresh_main_figure as main_figure with:
     output:
         pdf="paper_figs/{figure}.pdf",
         png=shown("paper_figs/{figure}.png", "main", "2 Main figures"),
+    log:
+        f"{TREE}/logs/shipped/paper_figs/{{figure}}.log",
 
 
 rule fresh_grid_figure:
@@ -543,8 +341,11 @@ rule fresh_grid_figure:
     output:
         pdf=f"{TREE}/paper_figs/{{env}}_{{kind}}.pdf",
         png=f"{TREE}/paper_figs/{{env}}_{{kind}}.png",
+    log:
+        f"{TREE}/logs/paper_figs/{{env}}_{{kind}}.log",
     shell:
         "python -m analysis.grid_figure --env {wildcards.env} --kind {wildcards.kind} --runs {input} --output {output.pdf}"
+        " > {log} 2>&1"
 
 
 use rule fresh_grid_figure as grid_figure with:
@@ -553,6 +354,8 @@ use rule fresh_grid_figure as grid_figure with:
     output:
         pdf="paper_figs/{env}_{kind}.pdf",
         png=shown("paper_figs/{env}_{kind}.png", "grid", "3 The paper's other figures"),
+    log:
+        f"{TREE}/logs/shipped/paper_figs/{{env}}_{{kind}}.log",
 
 
 rule fresh_main_table:
@@ -564,8 +367,10 @@ rule fresh_main_table:
     output:
         csv=f"{TREE}/results/tables/main.csv",
         md=f"{TREE}/results/tables/main.md",
+    log:
+        f"{TREE}/logs/tables/main.log",
     shell:
-        "python -m analysis.main_table --runs {input} --output {output.csv}"
+        "python -m analysis.main_table --runs {input} --output {output.csv} > {log} 2>&1"
 
 
 use rule fresh_main_table as main_table with:
@@ -574,6 +379,8 @@ use rule fresh_main_table as main_table with:
     output:
         csv="results/tables/{table}.csv",
         md="results/tables/{table}.md",
+    log:
+        f"{TREE}/logs/shipped/tables/{{table}}.log",
     wildcard_constraints:
         table="main",  # a wildcard, because snakemake adds a forced rule without one to every target
 
@@ -588,8 +395,10 @@ rule fresh_data_quality:
         png=f"{TREE}/paper_figs/data_quality.png",
         csv=f"{TREE}/results/tables/data_quality.csv",
         md=f"{TREE}/results/tables/data_quality.md",
+    log:
+        f"{TREE}/logs/tables/data_quality.log",
     shell:
-        "python -m analysis.data_quality --runs {input} --output {output.pdf} --table {output.csv}"
+        "python -m analysis.data_quality --runs {input} --output {output.pdf} --table {output.csv} > {log} 2>&1"
 
 
 use rule fresh_data_quality as data_quality with:
@@ -600,6 +409,8 @@ use rule fresh_data_quality as data_quality with:
         png=shown("paper_figs/{quality}.png", "data_quality", "4 Beyond the paper"),
         csv="results/tables/{quality}.csv",
         md="results/tables/{quality}.md",
+    log:
+        f"{TREE}/logs/shipped/tables/{{quality}}.log",
     wildcard_constraints:
         quality="data_quality",
 
@@ -614,8 +425,10 @@ rule fresh_defects:
         png=f"{TREE}/paper_figs/defects.png",
         csv=f"{TREE}/results/tables/defects.csv",
         md=f"{TREE}/results/tables/defects.md",
+    log:
+        f"{TREE}/logs/tables/defects.log",
     shell:
-        "python -m analysis.defects --runs {input} --output {output.pdf} --table {output.csv}"
+        "python -m analysis.defects --runs {input} --output {output.pdf} --table {output.csv} > {log} 2>&1"
 
 
 use rule fresh_defects as defects with:
@@ -626,6 +439,8 @@ use rule fresh_defects as defects with:
         png=shown("paper_figs/{defects}.png", "defects", "4 Beyond the paper"),
         csv="results/tables/{defects}.csv",
         md="results/tables/{defects}.md",
+    log:
+        f"{TREE}/logs/shipped/tables/{{defects}}.log",
     wildcard_constraints:
         defects="defects",
 
@@ -643,9 +458,11 @@ rule fresh_verdict:
         csv=f"{TREE}/results/claims.csv",
         pdf=f"{TREE}/paper_figs/verdict.pdf",
         png=f"{TREE}/paper_figs/verdict.png",
+    log:
+        f"{TREE}/logs/claims.log",
     shell:
         "python -m analysis.verdict --claims {input.claims} --runs {input.runs} {input.published} {input.priors}"
-        " --output {output.md} --figure {output.pdf}"
+        " --output {output.md} --figure {output.pdf} > {log} 2>&1"
 
 
 use rule fresh_verdict as verdict with:
@@ -659,6 +476,8 @@ use rule fresh_verdict as verdict with:
         csv="results/{shipped}claims.csv",
         pdf="paper_figs/{shipped}verdict.pdf",
         png=shown("paper_figs/{shipped}verdict.png", "verdict", "1 Verdict"),
+    log:
+        f"{TREE}/logs/shipped/{{shipped}}claims.log",
     wildcard_constraints:
         shipped="()",  # an empty wildcard, because snakemake adds a forced rule without one to every target
 
@@ -672,8 +491,10 @@ rule fresh_scores:
     output:
         csv=f"{TREE}/results/tables/scores.csv",
         md=f"{TREE}/results/tables/scores.md",
+    log:
+        f"{TREE}/logs/tables/scores.log",
     shell:
-        "python -m analysis.scores --runs {input} --output {output.csv}"
+        "python -m analysis.scores --runs {input} --output {output.csv} > {log} 2>&1"
 
 
 use rule fresh_scores as scores with:
@@ -682,6 +503,8 @@ use rule fresh_scores as scores with:
     output:
         csv="results/tables/{scores}.csv",
         md="results/tables/{scores}.md",
+    log:
+        f"{TREE}/logs/shipped/tables/{{scores}}.log",
     wildcard_constraints:
         scores="scores",
 
@@ -691,12 +514,14 @@ rule fresh_fidelity:
         "Comparing with every published number"
     input:
         lambda wildcards: all_shipped("published"),
-        lambda wildcards: list(dict.fromkeys(fresh_runs(wildcards) + claimed_runs(f"{TREE}/"))),
+        lambda wildcards: list(dict.fromkeys([*fresh_runs(wildcards), *claimed_runs(f"{TREE}/")])),
     output:
         csv=f"{TREE}/results/tables/fidelity.csv",
         md=f"{TREE}/results/tables/fidelity.md",
+    log:
+        f"{TREE}/logs/tables/fidelity.log",
     shell:
-        "python -m analysis.fidelity --runs {input} --output {output.csv}"
+        "python -m analysis.fidelity --runs {input} --output {output.csv} > {log} 2>&1"
 
 
 use rule fresh_fidelity as fidelity with:
@@ -705,13 +530,10 @@ use rule fresh_fidelity as fidelity with:
     output:
         csv="results/tables/{fidelity}.csv",
         md="results/tables/{fidelity}.md",
+    log:
+        f"{TREE}/logs/shipped/tables/{{fidelity}}.log",
     wildcard_constraints:
         fidelity="fidelity",
-
-
-def covered_runs(wildcards):
-    """List the runs whose final policies are held against the data: online RL, and warm starts from each LLM."""
-    return [run for run in quality_runs(f"{TREE}/", distinct_players) if "llm-policy" not in Path(run).stem]
 
 
 # Made from final policies, which are too large to ship: `analysis.promote` ships the figure and the table.
@@ -731,11 +553,13 @@ rule coverage:
         png=f"{TREE}/paper_figs/coverage.png",
         csv=f"{TREE}/results/tables/coverage.csv",
         md=f"{TREE}/results/tables/coverage.md",
+    log:
+        f"{TREE}/logs/tables/coverage.log",
     params:
         folders=lambda wildcards, input: [str(Path(meta).parent) for meta in input.datasets],
     shell:
         "python -m analysis.coverage --runs {input.runs} --datasets {params.folders} --output {output.pdf}"
-        " --table {output.csv}"
+        " --table {output.csv} > {log} 2>&1"
 
 
 rule cost:
@@ -746,10 +570,12 @@ rule cost:
     output:
         csv="results/tables/{cost}.csv",
         md="results/tables/{cost}.md",
+    log:
+        f"{TREE}/logs/shipped/tables/{{cost}}.log",
     wildcard_constraints:
         cost="cost",
     shell:
-        "python -m analysis.cost --runs {input} --output {output.csv}"
+        "python -m analysis.cost --runs {input} --output {output.csv} > {log} 2>&1"
 
 
 rule fresh_llm_policies:
@@ -760,10 +586,12 @@ rule fresh_llm_policies:
     output:
         csv=f"{TREE}/results/tables/llm_policies.csv",
         md=f"{TREE}/results/tables/llm_policies.md",
+    log:
+        f"{TREE}/logs/tables/llm_policies.log",
     params:
         folders=lambda wildcards, input: [str(Path(meta).parent) for meta in input],
     shell:
-        "python -m analysis.llm_policies --datasets {params.folders} --output {output.csv}"
+        "python -m analysis.llm_policies --datasets {params.folders} --output {output.csv} > {log} 2>&1"
 
 
 # The shipped table needs the authors' episodes too, which are not shipped: `snakemake figures` leaves it as it is. Of
@@ -779,6 +607,8 @@ use rule fresh_llm_policies as llm_policies with:
     output:
         csv="results/tables/llm_policies.csv",
         md="results/tables/llm_policies.md",
+    log:
+        f"{TREE}/logs/shipped/tables/llm_policies.log",
 
 
 rule audit:
@@ -802,8 +632,10 @@ rule comparison:
         fresh_runs,
     output:
         f"{TREE}/results/tables/comparison.md",
+    log:
+        f"{TREE}/logs/tables/comparison.log",
     shell:
-        "python -m analysis.compare --runs {input} --shipped results/runs --output {output}"
+        "python -m analysis.compare --runs {input} --shipped results/runs --output {output} > {log} 2>&1"
 
 
 rule figures:
@@ -828,10 +660,12 @@ rule main_data_page:
         shipped_runs,
     output:
         shown(f"{TREE}/report/{{figure}}_data.html", "data", "6 Data behind the figures"),
+    log:
+        f"{TREE}/logs/report/{{figure}}_data.log",
     params:
-        title=lambda wildcards, output: "Data behind " + Path(output[0]).stem.removesuffix("_data"),
+        title=lambda wildcards, output: f"Data behind {Path(output[0]).stem.removesuffix('_data')}",
     shell:
-        "python -m analysis.page --title '{params.title}' --runs {input} --output {output}"
+        "python -m analysis.page --title '{params.title}' --runs {input} --output {output} > {log} 2>&1"
 
 
 use rule main_data_page as grid_data_page with:
@@ -841,6 +675,8 @@ use rule main_data_page as grid_data_page with:
         shipped_grid_runs,
     output:
         shown(f"{TREE}/report/{{env}}_{{kind}}_data.html", "data", "6 Data behind the figures"),
+    log:
+        f"{TREE}/logs/report/{{env}}_{{kind}}_data.log",
 
 
 use rule main_data_page as other_data_page with:
@@ -854,21 +690,10 @@ use rule main_data_page as other_data_page with:
         ),
     output:
         shown(f"{TREE}/report/{{other}}_data.html", "data", "6 Data behind the figures"),
+    log:
+        f"{TREE}/logs/report/{{other}}_data.log",
     wildcard_constraints:
         other="verdict|data_quality|defects",
-
-
-# No rule of `figures` makes these: what they are made from is not shipped. The report shows them as they are.
-SHIPPED_TABLES = {name: f"results/tables/{name}" for name in ("llm_policies", "coverage", "bench")}
-SHIPPED_TABLES |= {"audit": "results/audit"}
-TABLES = {name: f"results/tables/{name}" for name in ("main", "scores", "fidelity", "data_quality", "defects", "cost")}
-TABLES |= {"claims": "results/claims", **SHIPPED_TABLES}
-
-
-def table_files(wildcards):
-    """List the files of a table: for reading, and with all columns."""
-    files = [f"{TABLES[wildcards.table]}{ending}" for ending in (".md", ".csv")]
-    return files[1:] if wildcards.table == "bench" else files
 
 
 rule table_page:
@@ -883,6 +708,8 @@ rule table_page:
             lambda wildcards: "1 Verdict" if wildcards.table == "claims" else "5 Tables",
             labels={"environment": "several", "figure": "table: {table}", "protocol": ""},
         ),
+    log:
+        f"{TREE}/logs/report/{{table}}_table.log",
     params:
         files=lambda wildcards: " ".join(
             f"{'--text' if path.endswith('.md') else '--table'} {path}" for path in table_files(wildcards)
@@ -890,7 +717,7 @@ rule table_page:
     wildcard_constraints:
         table="|".join(TABLES),
     shell:
-        "python -m analysis.page --title 'Table {wildcards.table}' {params.files} --output {output}"
+        "python -m analysis.page --title 'Table {wildcards.table}' {params.files} --output {output} > {log} 2>&1"
 
 
 rule report_pages:

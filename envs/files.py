@@ -1,12 +1,16 @@
 """Writing files so that they are either complete or absent."""
 
+import glob
 import hashlib
 import os
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
 
 from envs.errors import Failure
 
@@ -15,20 +19,30 @@ from envs.errors import Failure
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` (a file or a folder) and rename it to `path` on success.
 
-    On any error the temporary is removed and `path` stays as it was, so that a reader never meets half a file.
+    On any error the temporary is removed and `path` stays as it was, so that a reader never meets half a file. What a
+    killed process left is removed by the next that writes `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    beside = f".{path.name}.{socket.gethostname()}"  # other machines' processes cannot be asked whether they live
+    for left in path.parent.glob(f"{glob.escape(beside)}.*.tmp"):
+        if not psutil.pid_exists(int(left.name.split(".")[-2])):
+            remove(left)
+    temporary = path.parent / f"{beside}.{os.getpid()}.tmp"
     try:
         yield temporary
         if temporary.is_dir() and path.is_dir():
             shutil.rmtree(path)  # os.replace cannot put a folder in the place of a folder that is not empty
         os.replace(temporary, path)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        remove(temporary)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -10,7 +10,9 @@ ROOT = Path(__file__).parents[1]
 TRACKED = (
     subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
 )
-SOURCES = [name for name in TRACKED if name.endswith((".py", ".sh")) or name in ("Snakefile", "Makefile", "Dockerfile")]
+SOURCES = [
+    name for name in TRACKED if name.endswith((".py", ".sh", ".smk")) or name in ("Snakefile", "Makefile", "Dockerfile")
+]
 PROGRAMS = [name for name in SOURCES if not name.startswith("tests/") and (ROOT / name).exists()]
 UNPICKLES = (
     r"\bpickle\.(loads?|Unpickler)\b",

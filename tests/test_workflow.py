@@ -62,7 +62,7 @@ def test_a_shipped_figure_is_one_job_whatever_the_modification_times(clone):
     assert done.returncode == 0, done.stderr
     assert (clone / "paper_figs/cartpole_main.pdf").read_bytes().startswith(b"%PDF")
     assert (clone / "paper_figs/cartpole_main.png").read_bytes().startswith(b"\x89PNG")
-    assert not (clone / "rerun").exists(), "nothing may be trained"
+    assert not (clone / "rerun/results").exists(), "nothing may be trained"
     assert all(path.read_bytes() == content for path, content in shipped.items())
     scramble(clone, 9)
     assert jobs(clone, "paper_figs/cartpole_main.pdf") == {"main_figure": 1}

@@ -1,0 +1,238 @@
+"""What the Snakefile's jobs need: runs, datasets, arguments, minutes; and the labels of what the report shows."""
+
+DRAWN_ARMS = ("online", "loro")
+MAIN_ARMS = ("online", "loro", "loro-discard", "mix", "pretrain-on-policy", "pretrain-random", "ppo", "ppo-bc")
+# Milliseconds that one environment step of one agent may take with its update, on a CPU: the slowest run in
+# results/tables/cost.csv, rounded up.
+MILLISECONDS = {
+    "cartpole": 7,
+    "frozen-lake": 2,
+    "cliff-walking": 2,
+    "mountain-car": 6,
+    "pendulum": 15,
+    "represented-pong": 17,
+}
+
+
+def arm_file(arm):
+    """Name the run of an arm: arm_llm_tau_n, without what does not concern it."""
+    llm = "" if arm in ("pretrain-on-policy", "pretrain-random") else f"_{MAIN_LLM}"
+    steps = "" if arm == "mix" else f"_n{PRETRAIN_STEPS}"
+    return arm if arm in ("online", "ppo") else f"{arm}{llm}_tau{TAU}{steps}"
+
+
+MAIN_RUNS = [arm_file(arm) for arm in MAIN_ARMS]
+
+
+def environments_of(wildcards):
+    """List the environments that a figure or table shows: the one in its name, else all."""
+    env = wildcards.get("figure", "main").removesuffix("_steps").removesuffix("main").removesuffix("_")
+    return [env] if env else ENVIRONMENTS
+
+
+def main_runs(prefix, env, wildcards):
+    """List an environment's runs under `prefix`: those that the main figure draws, or all that the table lists."""
+    trained = [
+        (protocol, arm_file(arm))
+        for protocol, arms in config["arms"].items()
+        for arm in arms
+        if arm in DRAWN_ARMS or "figure" not in wildcards.keys()
+    ]
+    policies = [("paper", f"llm-policy_{MAIN_LLM}"), ("paper", "random-policy")]
+    return [f"{prefix}results/runs/{protocol}/{env}/{run}.csv" for protocol, run in trained + policies]
+
+
+def fresh_runs(wildcards):
+    """List the freshly made runs that a figure or table needs."""
+    return [run for env in environments_of(wildcards) for run in main_runs(f"{TREE}/", env, wildcards)]
+
+
+def shipped_runs(wildcards):
+    """List the shipped runs that a figure or table is drawn from: those that are there, and the published curves."""
+    runs = [run for env in environments_of(wildcards) for run in main_runs("", env, wildcards)]
+    return [run for run in runs if Path(run).exists()] + published_runs(wildcards)
+
+
+def all_shipped(*protocols):
+    """List all shipped runs of some protocols."""
+    return [str(run) for protocol in protocols for run in sorted(Path("results/runs", protocol).glob("*/*.csv"))]
+
+
+def published_runs(wildcards):
+    """List the authors' own curves of the arms that a figure or table shows; they are shipped."""
+    arms = DRAWN_ARMS if "figure" in wildcards.keys() else config["arms"]["paper"]
+    names = [arm_file(arm) for arm in arms]
+    paths = [f"results/runs/published/{env}/{name}.csv" for env in environments_of(wildcards) for name in names]
+    return [path for path in paths if Path(path).exists()]
+
+
+def grid_runs(prefix, wildcards):
+    """List the runs that one of the paper's other figures shows: all arms under `paper`, loro under `released` too."""
+    runs = runs_of(wildcards.kind, wildcards.env)
+    both = [("paper", run) for run in runs] + [("released", run) for run in runs if run.startswith("loro_")]
+    return [f"{prefix}results/runs/{protocol}/{wildcards.env}/{run}.csv" for protocol, run in both]
+
+
+def published_grid_runs(wildcards):
+    """List the authors' own curves of one of the paper's other figures; they are shipped."""
+    paths = [f"results/runs/published/{wildcards.env}/{run}.csv" for run in runs_of(wildcards.kind, wildcards.env)]
+    return [path for path in paths if Path(path).exists()]
+
+
+def shipped_grid_runs(wildcards):
+    """List the shipped runs of one of the paper's other figures: those that are there, and the published curves."""
+    return [run for run in grid_runs("", wildcards) if Path(run).exists()] + published_grid_runs(wildcards)
+
+
+def dataset(env, llm):
+    """Name the episodes of an LLM, or of random play: those that are shipped, unless they are to be made afresh."""
+    shipped = f"results/datasets/{env}/{llm}/meta.json"
+    return shipped if Path(shipped).exists() and not config["collect_afresh"] else f"{TREE}/{shipped}"
+
+
+def episodes_digest(env, llm):
+    """Return what tells an LLM's shipped episodes from others', or its name where none are shipped."""
+    meta = Path(dataset(env, llm))
+    return llm if meta.parts[0] == TREE else json.loads(meta.read_text())["sha256"]
+
+
+def distinct_players(env):
+    """List the LLMs of different episodes. Equal episodes train equal agents: the first LLM stands for the others."""
+    return {episodes_digest(env, llm): llm for llm in reversed(PLAYERS)}.values()
+
+
+def quality_runs(prefix, players):
+    """List the runs behind the question what the quality of an LLM's play does to a warm start."""
+    steps = config["data_quality"]["pretrain_steps"]
+    runs = []
+    for env in ENVIRONMENTS:
+        arms = ["online", "random-policy", *(f"llm-policy_{llm}" for llm in PLAYERS)]
+        for llm in players(env):
+            arms += [f"mix_{llm}_tau{TAU}", *(f"loro_{llm}_tau{TAU}_n{n}" for n in steps)]
+        runs += [f"{prefix}results/runs/paper/{env}/{arm}.csv" for arm in arms]
+    return runs
+
+
+def defect_runs(prefix):
+    """List LORO under both protocols, as it is and with each single difference that can matter in an environment."""
+    runs = []
+    for env in config["defects"]:
+        arms = ["loro", *(f"loro-{name}" for name, one in DIFFERENCES.items() if env in one.environments)]
+        runs += [f"{prefix}results/runs/{p}/{env}/{arm_file(arm)}.csv" for p in ("paper", "released") for arm in arms]
+    return runs
+
+
+def claimed_runs(prefix):
+    """List the runs that the paper's claims are about: under `paper`, and LORO under `released` too."""
+    runs = []
+    for claim in yaml.safe_load(Path("config/claims.yaml").read_text())["claims"]:
+        arms = [claim["arm"], *([claim["against"]] if "against" in claim else [])]
+        for env in [env for env in claim.get("environments", ENVIRONMENTS) if env in ENVIRONMENTS]:
+            runs += [f"{prefix}results/runs/paper/{env}/{arm}.csv" for arm in arms]
+            runs += [f"{prefix}results/runs/released/{env}/{arm}.csv" for arm in arms if arm.startswith("loro_")]
+    return list(dict.fromkeys(runs))
+
+
+def claimed_published_runs(wildcards):
+    """List the authors' own curves that the claims are about; they are shipped."""
+    published = [run.replace("runs/paper", "runs/published") for run in claimed_runs("") if "runs/paper" in run]
+    return [run for run in published if Path(run).exists()]
+
+
+def labels(wildcards, input, output):
+    """Say for the report which environment, figure and protocols a drawing, or the data behind it, shows."""
+    runs = [Path(path).parts for path in input if path.startswith("results/runs/")]
+    environments, protocols = (list(dict.fromkeys(parts[place] for parts in runs)) for place in (-2, -3))
+    env = environments[0] if len(environments) == 1 else "several"
+    figure = Path(output.get("png", output[0])).stem.removesuffix("_data").removeprefix(f"{env}_")
+    return {"environment": env, "figure": figure, "protocol": ", ".join(protocols)}
+
+
+def shown(path, caption, category, labels=labels):
+    """Mark a file for the report, with a caption from analysis/captions/."""
+    return report(path, caption=f"analysis/captions/{caption}.rst", category=category, labels=labels)
+
+
+def model_files(wildcards):
+    """Two LLMs are fetched by a rule; any other model is a folder or a hub id that transformers resolves."""
+    folder, _, name = config["llms"][wildcards.llm]["model"].rpartition("/")
+    return f"models/{name}/model.safetensors" if folder == "models" and name in FETCHED_LLMS else []
+
+
+def decision_arguments(wildcards):
+    """Turn an LLM's entry in the configuration into the arguments that say what it is told and how it decides."""
+    llm = config["llms"][wildcards.llm]
+    calibrate = " --calibrate" if llm.get("calibrate") else ""
+    return f"--model {llm['model']} --style {llm.get('style', 'verbal')}{calibrate}"
+
+
+def offline_data(wildcards):
+    """The dataset that an arm learns from, if any."""
+    arm = wildcards.arm.split("_")[0]
+    if arm in ("online", "ppo", "pretrain-on-policy"):
+        return []
+    policy = "random" if arm == "pretrain-random" else wildcards.arm.split("_")[1]
+    return dataset(wildcards.env, policy)
+
+
+def training_arguments(wildcards, input):
+    """Turn the name of a run into the arguments of the program that makes it."""
+    arm, *details = wildcards.arm.split("_")
+    difference = difference_of(arm)
+    arguments = ["--arm", "loro" if difference else arm, "--protocol", wildcards.protocol]
+    if difference:
+        arguments += [difference.flag, difference.other(wildcards.protocol)]
+    for detail in details:
+        if detail.startswith("tau") and detail[3:].isdigit():
+            arguments += ["--tau", detail[3:]]
+        if detail.startswith("n") and detail[1:].isdigit():
+            arguments += ["--pretrain-steps", detail[1:]]
+    if input:
+        arguments += ["--dataset", str(Path(input[0]).parent)]
+    if config["iterations"]:
+        arguments += ["--iterations", str(config["iterations"])]
+    arguments += ["--seeds", str(training_seeds(wildcards))]
+    return " ".join(arguments)
+
+
+def algorithm_of(wildcards):
+    """PPO where the arm says so, else the paper's learner: SAC for continuous actions, Double DQN for the others."""
+    if wildcards.arm.startswith("ppo"):
+        return "ppo"
+    return "sac" if wildcards.env == "pendulum" else "dqn"
+
+
+def training_seeds(wildcards):
+    """Return how many agents a run trains; a chain of repeats counts as one."""
+    seeds = config["seeds"]
+    if wildcards.arm in MAIN_RUNS:
+        return seeds[wildcards.protocol][wildcards.env]
+    chains = wildcards.protocol == "released" and not wildcards.arm.startswith("loro-carry-over")
+    return seeds["others"]["released" if chains else "paper"]
+
+
+def training_minutes(wildcards):
+    """Return twice the minutes that a run is expected to take on a CPU, and ten: where a cluster ends it, it goes on."""
+    repeats = 5 if wildcards.protocol == "released" and wildcards.arm.startswith("loro") else 1
+    iterations = config["iterations"] or envs.get(wildcards.env).iterations
+    steps = 200 * iterations * repeats * training_seeds(wildcards)
+    milliseconds = MILLISECONDS.get(wildcards.env, max(MILLISECONDS.values()))
+    return 10 + 2 * steps * milliseconds // 60_000
+
+
+def covered_runs(wildcards):
+    """List the runs whose final policies are held against the data: online RL, and warm starts from each LLM."""
+    return [run for run in quality_runs(f"{TREE}/", distinct_players) if "llm-policy" not in Path(run).stem]
+
+
+# `snakemake figures` makes none of these: what they are made from is not shipped. The report shows them as they are.
+SHIPPED_TABLES = {name: f"results/tables/{name}" for name in ("llm_policies", "coverage", "bench")}
+SHIPPED_TABLES |= {"audit": "results/audit"}
+TABLES = {name: f"results/tables/{name}" for name in ("main", "scores", "fidelity", "data_quality", "defects", "cost")}
+TABLES |= {"claims": "results/claims", **SHIPPED_TABLES}
+
+
+def table_files(wildcards):
+    """List the files of a table: for reading, and with all columns."""
+    files = [f"{TABLES[wildcards.table]}{ending}" for ending in (".md", ".csv")]
+    return files[1:] if wildcards.table == "bench" else files

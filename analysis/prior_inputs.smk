@@ -1,0 +1,131 @@
+"""What the jobs of analysis/prior.smk need: runs, priors, datasets, arguments."""
+
+
+def prior_runs(prefix, kind):
+    """List the runs that one of the figures shows."""
+    if kind == "online":
+        arms = {game: ["dqn", *(f"dqn-prior_{prior}" for prior in priors)] for game, priors in PRIOR["online"].items()}
+    elif kind == "ppo":
+        arms = {game: ["ppo", *(f"ppo-prior_{prior}" for prior in priors)] for game, priors in PRIOR["ppo"].items()}
+    elif kind == "offline":
+        arms = {
+            game: [
+                f"{arm}_n{size}"
+                for arm in ["cql", *(f"cql-prior_{prior}" for prior in part["priors"])]
+                for size in part["sizes"]
+            ]
+            for game, part in PRIOR["offline"].items()
+        }
+    else:
+        part = PRIOR["ablations"]
+        settings = [f"dqn-prior_{{}}_k{k}" for k in part["k"]]
+        settings += [f"dqn-prior_{{}}_alpha{alpha}" for alpha in part["dqn_alpha"]]
+        settings += [f"ppo-prior_{{}}_alpha{alpha}" for alpha in part["ppo_alpha"]]
+        settings += ["dqn-prior_{}", "ppo-prior_{}"]
+        varied = [setting.format(prior) for setting in settings for prior in part["priors"]]
+        arms = {part["environment"]: ["dqn", "ppo", *varied]}
+    runs = []
+    for game, of_game in arms.items():
+        used = [prior for prior in PRIOR["priors"] if any(f"_{prior}" in arm for arm in of_game)]
+        used = [prior for prior in used if PRIOR["priors"][prior].get("share") != 0]  # that is random play
+        policies = ["random-policy", *(f"llm-policy_{prior}" for prior in used)]
+        runs += [f"{prefix}results/runs/prior/{game}/{arm}.csv" for arm in [*of_game, *policies]]
+    return runs
+
+
+def claimed_prior_runs(prefix):
+    """List the runs that the second paper's claims are about, LLMs' priors and controls, of those in the grid."""
+    runs = [run for kind in ("online", "offline", "ppo") for run in prior_runs(prefix, kind)]
+    return list(dict.fromkeys(runs)) if config["grid"] else []
+
+
+def prior_missing(kind):
+    """Return the argument that names the runs of a figure that are not shipped."""
+    return missing_runs(prior_runs("", kind))
+
+
+def missing_runs(runs):
+    """Return the argument that names those of `runs` that are not there."""
+    runs = [Path(run) for run in runs if not Path(run).exists()]
+    return " ".join(["--missing", *(f"{run.parent.name}/{run.stem}" for run in runs)] if runs else [])
+
+
+def prior_file(game, prior):
+    """Name a prior: the one that is shipped, unless it is to be made afresh."""
+    shipped = f"results/priors/{game}/{prior}.jsonl"
+    return shipped if Path(shipped).exists() and not config["collect_afresh"] else f"{TREE}/{shipped}"
+
+
+def prior_inputs(wildcards):
+    """Name what a run learns from: the encoder, and the prior and the dataset that its arm names."""
+    arm, *details = wildcards.arm.split("_")
+    inputs = {"encoder": PRIOR_ENCODER} if wildcards.game in PRIOR["environments"] else {}
+    if arm.endswith("-prior"):
+        inputs["prior"] = prior_file(wildcards.game, details[0])
+    if arm.startswith("cql"):
+        inputs["dataset"] = f"{TREE}/results/datasets/{wildcards.game}/{PRIOR_DATASET}/meta.json"
+    return inputs
+
+
+def flags_of(settings):
+    """Turn settings into arguments: what is true is a flag alone, what is false or null is none."""
+    known = {f"--{name.replace('_', '-')}": value for name, value in settings.items() if value not in (None, False)}
+    return [part for flag, value in known.items() for part in ([flag] if value is True else [flag, value])]
+
+
+def prior_arguments(wildcards, input):
+    """Turn the name of a run into the arguments of the program that makes it."""
+    arm, *details = wildcards.arm.split("_")
+    algorithm = arm.removesuffix("-prior")
+    if wildcards.game in PRIOR["environments"]:
+        of_game = PRIOR["environments"][wildcards.game]
+        iterations = PRIOR["updates"] // 500 if algorithm == "cql" else of_game["online_iterations"]
+        settings = {"gamma": of_game["gamma"]}
+    else:
+        iterations = FOUR_WAYS["environments"][wildcards.game]
+        settings = FOUR_WAYS["arguments"] | ({} if "prior" in input.keys() else FOUR_WAYS["without_prior"])
+    arguments = ["--arm", arm, "--iterations", iterations, "--seeds", PRIOR["seeds"], *flags_of(settings)]
+    if "prior" in input.keys():
+        read = PRIOR["priors"][details[0]]
+        reading = {"prior_temperature": read.get("temperature"), "calibrated": read.get("calibrated")}
+        arguments += ["--prior", input.prior, *flags_of(reading)]
+    if "dataset" in input.keys():
+        arguments += ["--dataset", Path(input.dataset).parent]
+    flags = {"k": "--k", "n": "--transitions", "alpha": "--alpha" if algorithm == "ppo" else "--temperature"}
+    for detail in details:
+        setting = re.fullmatch(r"(k|n|alpha)([0-9.]+|all)", detail)
+        if setting:
+            arguments += [flags[setting[1]], setting[2]]
+    return f"algos.{algorithm}_prior " + " ".join(map(str, arguments))
+
+
+def prior_model(wildcards):
+    """Name the model's file where a rule fetches it; any other model is a folder or a hub id."""
+    folder, _, name = PRIOR["priors"][wildcards.prior]["model"].rpartition("/")
+    return f"models/{name}/model.safetensors" if folder == "models" and name in FETCHED_LLMS else []
+
+
+def script_of(share):
+    """Say how a script makes its prior: one that knows nothing needs no plan, which not every environment has."""
+    return f"scripted --share {share}" if share else "uniform"
+
+
+def four_ways_runs(prefix):
+    """List the runs of all ways, of both papers' programs."""
+    llm, tau = FOUR_WAYS["llm"], FOUR_WAYS["tau"]
+    warm = [f"mix_{llm}_tau{tau}", *(f"loro_{llm}_tau{tau}_n{steps}" for steps in FOUR_WAYS["pretrain_steps"])]
+    arms = {
+        "paper": ["online", *warm, f"llm-policy_{llm}"],
+        "prior": ["dqn", *(f"dqn-prior_{prior}" for prior in [llm, *FOUR_WAYS["controls"]])],
+    }
+    return [
+        f"{prefix}results/runs/{kind}/{env}/{arm}.csv"
+        for env in FOUR_WAYS["environments"]
+        for kind, of_kind in arms.items()
+        for arm in of_kind
+    ]
+
+
+def shipped_four_ways():
+    """List the shipped runs of all ways that are there."""
+    return [run for run in four_ways_runs("") if Path(run).exists()]

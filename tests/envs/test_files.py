@@ -1,0 +1,61 @@
+"""Whole files or none: what errors, kills and other writers leave."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from envs.files import write_text, written_whole
+
+ROOT = Path(__file__).parents[2]
+WRITER = """
+import os, signal, sys
+from pathlib import Path
+from envs.files import written_whole
+with written_whole(Path(sys.argv[1])) as temporary:
+    if sys.argv[2] == "folder":
+        temporary.mkdir()
+        temporary = temporary / "part"
+    temporary.write_text("half")
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+
+
+def writing(target, kind):
+    """Start a process that is in the middle of writing `target`."""
+    command = [sys.executable, "-c", WRITER, str(target), kind]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"writing\n"
+    return process
+
+
+def test_an_error_leaves_what_was_there(tmp_path):
+    target = tmp_path / "run.csv"
+    write_text(target, "whole")
+    with pytest.raises(KeyError), written_whole(target) as temporary:
+        temporary.write_text("half")
+        raise KeyError
+    assert os.listdir(tmp_path) == ["run.csv"]
+    assert target.read_text() == "whole"
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_killed_process_left_goes_with_the_next_writing_and_that_of_a_living_one_stays(tmp_path, kind):
+    target, other = tmp_path / "run", tmp_path / "run.csv"
+    killed, living, elsewhere = writing(target, kind), writing(target, kind), writing(other, kind)
+    killed.kill()
+    killed.wait()
+    elsewhere.kill()
+    elsewhere.wait()
+    assert len(os.listdir(tmp_path)) == 3
+    write_text(target, "whole")
+    left = {name for name in os.listdir(tmp_path) if name.endswith(".tmp")}
+    assert len(left) == 2, "the living process's, and that of the other file"
+    assert sum(f".{living.pid}." in name for name in left) == 1
+    target.unlink()
+    living.communicate(b"")
+    assert living.returncode == 0
+    assert target.exists()
