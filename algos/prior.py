@@ -46,8 +46,6 @@ Question = tuple[str, tuple[str, ...]]
 """What is told and the admissible actions."""
 AT_ONCE = 32
 """Texts that are asked for together, and are in the file before the next ones are asked for."""
-NOTHING = "N/A"
-"""What is told where nothing is, to take a model's liking for the words themselves away."""
 
 
 @dataclass
@@ -174,9 +172,9 @@ class Prior:
         if self.header["way"] == "score":
             log_p = np.array(row["log_p"])
             if self.calibrated:
-                nothing = Situation(NOTHING, question[1], NOTHING, ())
-                self.fill([nothing])
-                log_p = log_p - np.array(self.cache.rows[NOTHING, question[1]]["log_p"])
+                nothing = self.game.nothing
+                self.fill([Situation(nothing, question[1], nothing, ())])
+                log_p = log_p - np.array(self.cache.rows[nothing, question[1]]["log_p"])
             logits = (log_p / np.array(row["lengths"]) if self.length_normalised else log_p) / self.temperature
             weights = np.exp(logits - logits.max())
         else:

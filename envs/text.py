@@ -20,6 +20,8 @@ from envs.prompts import Chat, load_prompt
 
 TEXT_ENVIRONMENTS = overcooked.TEXT_ENVIRONMENTS | frozen_lake_text.TEXT_ENVIRONMENTS | alfworld.TEXT_ENVIRONMENTS
 NAMES = (*TEXT_ENVIRONMENTS, *(name for name, environment in envs.ENVIRONMENTS.items() if environment.learner == "dqn"))
+NOTHING = "N/A"
+"""What is told where nothing is observed, to take a model's liking for the words themselves away."""
 PROMPT = Path("prompts") / "text_game.yaml"
 """How an LLM is asked for an action where the environment speaks for itself."""
 
@@ -72,12 +74,15 @@ class TextGame:
         if self.speaks:
             self.form = yaml.safe_load(PROMPT.read_text(encoding="utf-8"))
             self.answer_start: str = self.form["answer_start"]
+            self.nothing = NOTHING
         else:
             env = self.make()
             words = environment.words(env.reset(seed=0)[0])
             self.prompt = load_prompt(self.prompt_file, env, words)
             self.stating = load_prompt(self.prompt_file.with_stem("numeric"), env, words)
             self.answer_start = self.prompt.answer_start
+            # The sentence with all its gaps empty, as algos/collect.py has it: both papers' LLMs are calibrated alike.
+            self.nothing = self.prompt.observation.format(**dict.fromkeys(self.prompt.placeholders, NOTHING))
             first = {int(number): word for word, number in reversed(self.prompt.actions.items())}
             self.numbers_of_actions = sorted(first)
             self.words = tuple(first[number] for number in self.numbers_of_actions)
