@@ -44,6 +44,8 @@ ALIKE = ("hidden_size", "learning_rate", "batch_size", "buffer_size", "gamma", "
 """Arguments that all learners of an environment must share."""
 LAST = 20
 """Evaluations whose mean is where a learner ends."""
+ROUNDING = 1e-3
+"""Log-probabilities of the same text, read in batches of another size, differ by less."""
 WINDOW = 5
 """Iterations of the figure's running mean."""
 PURPLE, SKY = "#CC79A7", "#56B4E9"
@@ -52,12 +54,13 @@ DASHED = (0, (3, 1.5))
 INTRODUCTION = """\
 # LORO, mix, online RL and DQN-Prior, with the same LLM and the same number of steps
 
-All with {llm}, told the same words, calibrated alike and read at the same temperature. Per evaluation: the mean return
-of all evaluations, the LLM's mean return standing for each warm-up episode of LORO and mix. Over steps: the same, each
-evaluation weighed by the environment steps before it, the LLM's own counted, as far as the shortest learner goes; the
-differences are of this. Last: the mean of the last {last} evaluations. LLM decides: the steps of a learner in which the
-LLM had a say, for training alone; in DQN-Prior it has one in every evaluation too. Asked for: distinct texts that the
-LLM read for that, for all agents together; calibration is one of them.
+The LLM is {llm}: for its episodes and as a prior it is told the same words, calibrated by the same
+sentence and read at the same temperature; that is checked. Per evaluation: the mean return of all evaluations, the
+LLM's mean return standing for each warm-up episode of LORO and mix. Over steps: the same, each evaluation weighed by
+the environment steps before it, the LLM's own counted, as far as the shortest learner goes; the differences are of
+this. Last: the mean of the last {last} evaluations. LLM decides: the steps in which the LLM has a say, in training
+alone; in DQN-Prior it has one in every evaluation too. Asked for: distinct texts that the LLM has read for that, for
+all agents together, its calibration among them.
 """
 FOOT = """
 Means over seeds (of the LLM: over its episodes) [95% bootstrap interval; of few seeds it is too narrow]. "DQN, no
@@ -156,8 +159,9 @@ def check_learners(runs: list[Run]) -> None:
             raise Failure(f"{run.path} was not made with the Huber loss and one update a step.")
 
 
-def check_same_llm(meta: dict[str, Any], header: dict[str, Any], run: Run) -> None:
+def check_same_llm(meta: dict[str, Any], prior: Path, run: Run) -> None:
     """Raise Failure where the episodes and the prior of DQN-Prior's `run` are not of one LLM, asked alike."""
+    header, *rows = map(json.loads, prior.read_text(encoding="utf-8").splitlines())
     told, decision = arguments_of(run), meta["decision"]
     pairs = {
         "model": (meta["model"]["sha256"], header["model"]["sha256"]),
@@ -170,6 +174,14 @@ def check_same_llm(meta: dict[str, Any], header: dict[str, Any], run: Run) -> No
     for name, (of_episodes, of_prior) in pairs.items():
         if of_episodes != of_prior:
             raise Failure(f"The LLM's episodes in {run.env} and the prior of {run.path} differ in their {name}.")
+    readings = [dict(zip(row["actions"], row["log_p"], strict=True)) for row in rows]
+    if decision["calibrate"] and not any(is_alike(reading, meta["baseline"]) for reading in readings):
+        raise Failure(f"The prior {prior} holds no text that is the calibration of the LLM's episodes in {run.env}.")
+
+
+def is_alike(a: dict[str, float], b: dict[str, float]) -> bool:
+    """Return whether two readings give the same words the same log-probabilities, up to rounding."""
+    return a.keys() == b.keys() and all(abs(a[word] - b[word]) < ROUNDING for word in a)
 
 
 # --- Numbers ---------------------------------------------------------------------------------------------------------
@@ -350,7 +362,7 @@ def budgets_of(runs: dict[str, Run], llm: str, meta: Path | None, prior: Path | 
             raise UsageError(f"{run.path}: give the LLM's episodes and prior in {run.env} too (--datasets, --priors).")
         if run.arm == "dqn-prior":
             content = json.loads(meta.read_text(encoding="utf-8"))
-            check_same_llm(content, json.loads(prior.read_text(encoding="utf-8").split("\n", 1)[0]), run)
+            check_same_llm(content, prior, run)
             budgets[name] = budget_of_prior(prior, run)
         else:
             budgets[name] = budget_of_episodes(meta, run.tau)

@@ -77,6 +77,13 @@ def test_score_is_the_log_probability_of_each_whole_reply(tiny, tmp_path, monkey
     assert p == pytest.approx(expected / expected.sum())
 
 
+def test_loro_s_environments_are_calibrated_as_their_episodes_are():
+    """Nothing observed is the sentence with its gaps empty, as in algos/decide.py."""
+    game = TextGame("cartpole", "verbal")
+    assert game.chat(game.nothing, game.words)[-1]["content"].endswith("The pole is leaning N/A and falling N/A.")
+    assert TextGame("overcooked-tomato").nothing == "N/A"
+
+
 def test_actions_that_begin_alike_are_told_apart(tiny, tmp_path):
     header = prior_module.describe(
         prior_module.Args(output=tmp_path / "p.jsonl", model=str(tiny)),

@@ -49,7 +49,7 @@ def tree(tmp_path):
             path.write_text("\n".join(rows) + "\n")
         episodes = tmp_path / "results/datasets" / env / LLM
         episodes.mkdir(parents=True)
-        meta = {"model": MODEL, "prompt": PROMPT}
+        meta = {"model": MODEL, "prompt": PROMPT, "baseline": {"left": -5.0, "right": -1.0}}
         meta["decision"] = {"decide": "score", "calibrate": True, "length_normalised": False, "temperature": 0.9}
         meta["decision"]["top_p"] = 0.6
         (episodes / "meta.json").write_text(json.dumps(meta))
@@ -60,7 +60,8 @@ def tree(tmp_path):
         prior = tmp_path / "results/priors" / env / f"{LLM}.jsonl"
         prior.parent.mkdir(parents=True)
         header = {"way": "score", "model": MODEL, "prompt": PROMPT}
-        prior.write_text("".join(json.dumps(row) + "\n" for row in [header, *[{"text": str(n)} for n in range(7)]]))
+        texts = [{"text": str(n), "actions": ["right", "left"], "log_p": [-1.0, -float(n)]} for n in range(7)]
+        prior.write_text("".join(json.dumps(row) + "\n" for row in [header, *texts]))
     return tmp_path
 
 
@@ -94,7 +95,7 @@ def test_the_table_holds_known_numbers(tree, monkeypatch):
     assert float(rows["all", f"dqn-prior_{LLM}"]["normalised"]) == pytest.approx(expected)
     text = (tree / "four.md").read_text()
     assert "| CartPole | DQN-Prior, the LLM's prior |" in text and "Not computed yet: cartpole/other." in text
-    assert "learning rate 0.1" in text and f"All with {LLM}," in text
+    assert "learning rate 0.1" in text and f"The LLM is {LLM}:" in text
 
 
 def test_steps_are_compared_as_far_as_all_have_gone(tree, monkeypatch):
@@ -158,6 +159,14 @@ def test_another_llm_is_refused(header, sentence, tree, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         draw(tree, monkeypatch)
     assert stopped.value.code == 1 and sentence in capsys.readouterr().err
+
+
+def test_another_calibration_is_refused(tree, monkeypatch, capsys):
+    meta = tree / f"results/datasets/cartpole/{LLM}/meta.json"
+    meta.write_text(json.dumps(json.loads(meta.read_text()) | {"baseline": {"left": -5.1, "right": -1.0}}))
+    with pytest.raises(SystemExit) as stopped:
+        draw(tree, monkeypatch)
+    assert stopped.value.code == 1 and "holds no text that is the calibration" in capsys.readouterr().err
 
 
 def test_nothing_to_compare_is_one_sentence(tree, monkeypatch, capsys):
