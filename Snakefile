@@ -452,7 +452,7 @@ rule fresh_verdict:
         claims="config/claims.yaml",
         runs=claimed_runs(f"{TREE}/"),
         published=claimed_published_runs,
-        priors=claimed_prior_runs(f"{TREE}/"),
+        priors=claimed_prior_runs(f"{TREE}/") if config["grid"] else [],
     output:
         md=f"{TREE}/results/claims.md",
         csv=f"{TREE}/results/claims.csv",

@@ -36,7 +36,7 @@ def prior_runs(prefix, kind):
 def claimed_prior_runs(prefix):
     """List the runs that the second paper's claims are about, LLMs' priors and controls, of those in the grid."""
     runs = [run for kind in ("online", "offline", "ppo") for run in prior_runs(prefix, kind)]
-    return list(dict.fromkeys(runs)) if config["grid"] else []
+    return list(dict.fromkeys(runs))
 
 
 def prior_missing(kind):
