@@ -66,7 +66,7 @@ FOOT = """
 Means over seeds (of the LLM: over its episodes) [95% bootstrap interval; of few seeds it is too narrow]. "DQN, no
 prior" is DQN-Prior's program without a prior: with probability {epsilon} it takes any action at random. DQN-Prior draws
 {k} proposals from the prior and chooses among them by exp(Q / {temperature}); the uniform prior, a control, does the
-same and knows nothing.
+same and knows nothing. Evaluations draw too: what the prior holds unlikely is seldom done, however well it is learnt.
 
 Alike by check: {alike}; an update for each step, the Huber loss. What still differs between the programs: online RL,
 LORO and mix have Double DQN, a network from states to the values of all actions, updated after every step with Adam,
