@@ -93,7 +93,7 @@ def dataset(env, llm):
 def episodes_digest(env, llm):
     """Return what tells an LLM's shipped episodes from others', or its name where none are shipped."""
     meta = Path(dataset(env, llm))
-    return llm if meta.parts[0] == TREE else json.loads(meta.read_text())["sha256"]
+    return llm if meta.is_relative_to(TREE) else json.loads(meta.read_text())["sha256"]
 
 
 def distinct_players(env):

@@ -107,6 +107,17 @@ def test_plain_snakemake_makes_everything_under_rerun(clone):
     assert outputs and all(path.startswith(("rerun/", "models/")) for path in outputs)
 
 
+def test_ones_own_llm_in_a_copy_of_the_configuration_plays_and_is_learnt_from(clone):
+    config = yaml.safe_load((clone / "config/paper.yaml").read_text())
+    config["tree"] = "rerun/mine"
+    config["llms"]["my-llm"] = {"source": "collect", "model": "Qwen/Qwen2.5-7B-Instruct", "style": "verbal"}
+    config["main"]["llm"] = "my-llm"
+    (clone / "config/mine.yaml").write_text(yaml.safe_dump(config))
+    needed = jobs(clone, "rerun/mine/paper_figs/cartpole_main.pdf", "--configfile", "config/mine.yaml")
+    assert needed["collect"] == 1 and needed["train"] == 3
+    assert jobs(clone, "--configfile", "config/mine.yaml")["collect"] == 6, "it plays every game"
+
+
 def test_jobs_choose_a_gpu_unless_the_configuration_says_cpu(clone):
     run, commands = "results/runs/paper/cartpole/online.csv", {}
     trees = {"rerun": ["--profile", "profiles/gpu"], "rerun/quick": ["--configfile", "config/quick.yaml"]}
