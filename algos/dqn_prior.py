@@ -67,6 +67,9 @@ class Args:
     encoder: str = DEFAULT_ENCODER
     """a folder or Hugging Face id of a frozen sentence encoder (the paper's: bert-base-uncased), or "numbers": the
     observation's numbers and the action one-hot, for environments that have numbers"""
+    encoded: Literal["sentence", "parts"] = "sentence"
+    """sentence: the paper's "observation, action" as one text. parts: both for themselves, features side by side, where
+    the many sentences of a game with twenty actions a state would take a CPU hours"""
     features: Path = Path("rerun/features")
     """folder in which the features of texts are kept, a file per encoder"""
 
@@ -226,7 +229,15 @@ def open_table(args: Args, game: TextGame) -> Table:
     """Return the empty table of the encoder that `args` names."""
     if args.encoder != "numbers":
         encoder = Encoder(args.encoder, args.features / f"{Path(args.encoder).name}.jsonl")
-        return Table(lambda met: encoder([f"{text} Action: {words[a]}." for text, words, a in met]), by_numbers=False)
+
+        def features(met: list[Pair]) -> np.ndarray:
+            actions = [f"Action: {words[a]}." for _, words, a in met]
+            texts = [text for text, _, _ in met]
+            if args.encoded == "parts":
+                return np.concatenate([encoder(texts), encoder(actions)], axis=1)
+            return encoder([f"{text} {action}" for text, action in zip(texts, actions, strict=True)])
+
+        return Table(features, by_numbers=False)
     most = 0 if args.env.startswith("alfworld") else len(game.read(*game.make().reset(seed=0)).actions)
 
     def numbers(met: list[Pair]) -> np.ndarray:

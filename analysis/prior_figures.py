@@ -477,7 +477,8 @@ def offline_markdown(rows: list[dict], comparisons: list[dict]) -> list[str]:
 
 def order(run: PriorRun) -> tuple:
     """Return a run's place in tables and legends: the plain learner first, then prior by prior, policies last."""
-    return run.env, run.arm in POLICIES, run.arm, run.prior or "", run.size or 0, run.alpha or 0, run.k or ""
+    proposals = float(run.k.replace("all", "inf")) if run.k else 0
+    return run.env, run.arm in POLICIES, run.arm, run.prior or "", run.size or 0, run.alpha or 0, proposals
 
 
 def main() -> None:

@@ -239,6 +239,17 @@ def test_what_is_never_proposed_is_never_encoded(bert, tmp_path, monkeypatch):
     assert not [text for text in encoded if "Action: chop" in text]
 
 
+def test_parts_are_encoded_for_themselves_and_side_by_side(bert, tmp_path):
+    args = resolve(Args(output=tmp_path / "x.csv", encoder=str(bert), encoded="parts", features=tmp_path / "f"))
+    table = open_table(args, TextGame(args.env))
+    first = [table(Situation(text, ("a", "b c"), text, ())) for text in ("a room", "c b")]
+    table.need(np.array([first[1] + 1, first[0]]))
+    alone = Encoder(str(bert), tmp_path / "alone.jsonl")
+    assert (table.features[first[1] + 1].numpy() == alone(["c b", "Action: b c."]).flatten()).all()
+    assert (table.features[first[0]].numpy() == alone(["a room", "Action: a."]).flatten()).all()
+    assert len((tmp_path / "f" / "bert.jsonl").read_text().splitlines()) == 1 + 4
+
+
 def test_draws_have_the_prior_s_frequencies():
     p = np.array([0.0, 0.5, 0.0, 0.3, 0.2, 0.0])
     places = draw(p, np.random.default_rng(0).random(100_000))
