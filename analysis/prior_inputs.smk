@@ -100,8 +100,9 @@ def prior_arguments(wildcards, input):
     iterations = PRIOR["updates"] // 500 if algorithm == "cql" else of_game["online_iterations"]
     arguments = ["--env", learns_in(wildcards.game), "--arm", arm, "--gamma", of_game["gamma"]]
     arguments += ["--iterations", iterations, "--seeds", PRIOR["seeds"]]
-    if algorithm == "dqn" and "encoded" in of_game:
-        arguments += ["--encoded", of_game["encoded"]]
+    if algorithm == "dqn":
+        of_games = {"online_updates": "--updates", "encoded": "--encoded"}
+        arguments += [part for name, flag in of_games.items() if name in of_game for part in (flag, of_game[name])]
     if learns_in(wildcards.game) != wildcards.game:
         arguments += ["--eval-env", wildcards.game]
     if "prior" in input.keys():
