@@ -245,10 +245,10 @@ def style_of(run: PriorRun, colours: dict[str, str]) -> dict:
 
 def panels(rows: int, envs: list[str]) -> tuple[plt.Figure, np.ndarray]:
     """Return a figure with a column for each game."""
-    size = (max(3.4, 2.4 * len(envs)), 1.7 * rows + 0.9)
+    size = (max(3.4, min(2.4, 1 + 4 / len(envs)) * len(envs)), 1.7 * rows + 1.0)
     figure, grid = plt.subplots(rows, len(envs), squeeze=False, sharex="col", figsize=size, layout="constrained")
     for axes, env in zip(grid[0], envs, strict=True):
-        axes.set_title(describe(env).title)
+        axes.set_title(describe(env).title.replace(" (", "\n("))
     for axes in grid.flat:
         axes.grid(color="#E6E6E6", lw=0.5)
         axes.set_axisbelow(True)
@@ -381,7 +381,7 @@ def legend(figure: plt.Figure, grid: np.ndarray, note: str) -> None:
     for axes in grid.flat:
         handles, labels = axes.get_legend_handles_labels()
         named |= dict(zip(labels, handles, strict=True))
-    columns = min(3, 1 + grid.shape[1])
+    columns = min(4, 1 + grid.shape[1])
     figure.legend(
         named.values(),
         named.keys(),
