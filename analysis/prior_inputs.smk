@@ -40,7 +40,8 @@ def prior_runs(prefix, kind, playable=True):
         arms = {game: of_game for game, of_game in arms.items() if (game in PRIOR_PLAYABLE) == playable}
     runs = []
     for game, of_game in arms.items():
-        used = [prior for prior in PRIOR["priors"] if any(f"_{prior}" in arm for arm in of_game)]
+        alone = PRIOR["environments"][game].get("alone", [])
+        used = [prior for prior in PRIOR["priors"] if prior in alone or any(f"_{prior}" in arm for arm in of_game)]
         used = [prior for prior in used if PRIOR["priors"][prior].get("share") != 0]  # that is random play
         policies = ["random-policy", *(f"llm-policy_{prior}" for prior in used)]
         runs += [f"{prefix}results/runs/prior/{game}/{arm}.csv" for arm in [*of_game, *policies]]
