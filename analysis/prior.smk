@@ -151,7 +151,7 @@ rule train_prior:
     params:
         program=prior_arguments,
     shell:
-        f"python -m {{params.program}} --device cpu --features {TREE}/features" " --output {output.csv} > {log} 2>&1"
+        f"python -m {{params.program}} --device cpu --features {TREE}/features --output {{output.csv}} > {{log}} 2>&1"
 
 
 rule fresh_prior_figure:
