@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -68,6 +68,9 @@ class Args:
     encoder: str = DEFAULT_ENCODER
     """a folder or Hugging Face id of a frozen sentence encoder (the paper's: bert-base-uncased), or "numbers": the
     observation's numbers and the action one-hot, for environments that have numbers"""
+    encoded: Literal["sentence", "parts"] = "sentence"
+    """sentence: the paper's "observation, action" as one text. parts: both for themselves, features side by side, where
+    the many sentences of a game with twenty actions a state would take a CPU hours"""
     features: Path = Path("rerun/features")
     """folder in which the features of texts are kept, a file per encoder"""
 
@@ -146,6 +149,8 @@ def resolve(args: Args) -> Args:
     return args
 
 
+Pair = tuple[Any, tuple[str, ...], int]
+"""A state, its text or its numbers, its actions, and the place of one of them."""
 INITIAL_WEIGHTS, TRAINING, TRAINING_PROPOSALS, UPDATES, EVALUATION, EVALUATION_PROPOSALS = range(6)
 
 
@@ -161,15 +166,25 @@ def draw(weights: np.ndarray, uniform: np.ndarray | float) -> np.ndarray:
 
 
 class Table:
-    """Every (state, action) pair that was met, by number, with its features [pairs, width]."""
+    """Every (state, action) pair that was met, by number, with its features [pairs, width] from when they are needed.
 
-    def __init__(self, encode: Callable[[list[Situation]], np.ndarray], by_numbers: bool) -> None:
-        """`encode` gives the features of every action of situations; `by_numbers`: the numbers are the state."""
+    Most actions of a state are never proposed, and a pair that nobody asks for is not encoded.
+    """
+
+    def __init__(self, encode: Callable[[list[Pair]], np.ndarray], by_numbers: bool) -> None:
+        """`encode` gives the features of pairs; `by_numbers`: the numbers are the state."""
         self.encode, self.by_numbers = encode, by_numbers
         self.keys: list[tuple] = []
         self.first: dict[tuple, int] = {}
-        self.pairs = 0
+        self.of_pair: list[tuple[int, int]] = []
+        """The state of each pair, by its place in `keys`, and the place of its action."""
         self.features = torch.zeros((0, 0))
+        self.encoded = np.zeros(0, dtype=bool)
+
+    @property
+    def pairs(self) -> int:
+        """How many there are."""
+        return len(self.of_pair)
 
     def key(self, situation: Situation) -> tuple:
         """Return what tells one state from another."""
@@ -182,27 +197,28 @@ class Table:
             self.add([key])
         return self.first[key]
 
-    def look(self, situation: Situation) -> torch.Tensor:
-        """Return the features [actions, width] of a state; one in numbers is not taken up, nobody learns from it."""
-        if self.by_numbers and self.key(situation) not in self.first:
-            return torch.from_numpy(self.encode([situation]))
-        first = self(situation)
-        return self.features[first : first + len(situation.actions)]
-
     def add(self, keys: list[tuple]) -> None:
         """Take up states with their actions, in this order."""
-        situations = [
-            Situation("", key[1], "", key[0]) if self.by_numbers else Situation(key[0], key[1], "", ()) for key in keys
-        ]
-        new = torch.from_numpy(self.encode(situations))
-        if self.pairs + len(new) > len(self.features):
-            room = torch.zeros((self.pairs + 2 * len(new), new.shape[1]))  # twice as much is seldom needed again
-            self.features = torch.cat([self.features[: self.pairs], room]) if self.pairs else room
-        self.features[self.pairs : self.pairs + len(new)] = new
         for key in keys:
-            self.keys.append(key)
             self.first[key] = self.pairs
-            self.pairs += len(key[1])
+            self.of_pair += [(len(self.keys), place) for place in range(len(key[1]))]
+            self.keys.append(key)
+
+    def need(self, pairs: np.ndarray) -> bool:
+        """See to it that the features of `pairs` are there; return whether any were not."""
+        if self.pairs > len(self.encoded):
+            room = 2 * self.pairs - len(self.encoded)  # twice as much is seldom needed again
+            self.encoded = np.concatenate([self.encoded, np.zeros(room, dtype=bool)])
+        new = np.unique(pairs[~self.encoded[pairs]])
+        if len(new) == 0:
+            return False
+        met = [self.of_pair[pair] for pair in new]
+        features = torch.from_numpy(self.encode([(*self.keys[state], action) for state, action in met]))
+        if len(self.encoded) > len(self.features):
+            room = torch.zeros((len(self.encoded) - len(self.features), features.shape[1]))
+            self.features = torch.cat([self.features, room]) if len(self.features) else room
+        self.features[new], self.encoded[new] = features, True
+        return True
 
     def dump(self) -> torch.Tensor:
         """Return all states as bytes, uint8."""
@@ -219,14 +235,21 @@ def open_table(args: Args, game: TextGame) -> Table:
     """Return the empty table of the encoder that `args` names."""
     if args.encoder != "numbers":
         encoder = Encoder(args.encoder, args.features / f"{Path(args.encoder).name}.jsonl")
-        return Table(lambda met: encoder([f"{s.text} Action: {a}." for s in met for a in s.actions]), by_numbers=False)
+
+        def features(met: list[Pair]) -> np.ndarray:
+            actions = [f"Action: {words[a]}." for _, words, a in met]
+            texts = [text for text, _, _ in met]
+            if args.encoded == "parts":
+                return np.concatenate([encoder(texts), encoder(actions)], axis=1)
+            return encoder([f"{text} {action}" for text, action in zip(texts, actions, strict=True)])
+
+        return Table(features, by_numbers=False)
     most = 0 if args.env.startswith("alfworld") else len(game.read(*game.make().reset(seed=0)).actions)
 
-    def numbers(met: list[Situation]) -> np.ndarray:
-        if not all(s.numbers for s in met):
+    def numbers(met: list[Pair]) -> np.ndarray:
+        if not all(state for state, _, _ in met):
             raise UsageError(f"--encoder numbers: the observations of {args.env} are texts alone; take an encoder.")
-        rows = [np.concatenate([s.numbers, np.eye(most)[a]]) for s in met for a in range(len(s.actions))]
-        return np.array(rows, dtype=np.float32)
+        return np.array([np.concatenate([state, np.eye(most)[a]]) for state, _, a in met], dtype=np.float32)
 
     return Table(numbers, by_numbers=True)
 
@@ -276,8 +299,11 @@ class Agents:
         }
         self.added = torch.zeros(args.seeds, dtype=torch.int64)
         self.steps = torch.zeros(args.seeds, dtype=torch.int64)
-        self.q_of: dict[tuple, np.ndarray] = {}
-        """Q [S, actions] of the states met since the last update."""
+        self.q_of: dict[int, np.ndarray] = {}
+        """Q [S, actions] of the states met since the last update, by the number of their first pair.
+
+        It is meaningless for actions that were not proposed there yet.
+        """
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Name everything that training changes."""
@@ -293,6 +319,8 @@ class Agents:
         tensors = self.tensors() | {"agents.table": torch.zeros(counters["table_bytes"], dtype=torch.uint8)}
         run.restore(tensors)
         self.table.load(tensors["agents.table"])
+        kept = torch.cat([self.buffer["pairs"].flatten(), self.buffer["next_pairs"].flatten()]).numpy()
+        self.table.need(np.unique(kept[kept >= 0]))
 
     def counters(self) -> dict[str, int]:
         """Return what `restore` must know before it reads tensors."""
@@ -333,16 +361,32 @@ class Agents:
             return np.flatnonzero(p), p[p > 0]
         return draw(p, random.random(self.args.k)), np.ones(self.args.k)
 
+    def meet(
+        self, situation: Situation, random: np.random.Generator, learn: bool
+    ) -> tuple[int | None, np.ndarray, np.ndarray]:
+        """Return the number of a state's first pair, the places of the proposed actions and the weight of each.
+
+        A state in numbers that only an evaluation meets has none: there may be no end of them, and nobody learns there.
+        """
+        places, weights = self.propose(situation, random)
+        if self.table.by_numbers and not learn and self.table.key(situation) not in self.table.first:
+            return None, places, weights
+        first = self.table(situation)
+        if self.table.need(first + places):
+            self.q_of.pop(first, None)
+        return first, places, weights
+
     @torch.no_grad()
-    def q(self, seed: int, situation: Situation) -> np.ndarray:
-        """Return one seed's Q [actions] of a state; the others' are computed along where they may be asked for too."""
-        key = self.table.key(situation)
-        if key not in self.q_of:
-            features = self.table.look(situation).to(self.device)
-            if key not in self.table.first:
-                return q_values([weight[seed : seed + 1] for weight in self.online], features[None])[0].cpu().numpy()
-            self.q_of[key] = q_values(self.online, features.expand(self.args.seeds, -1, -1)).cpu().numpy()
-        return self.q_of[key][seed]
+    def q(self, seed: int, situation: Situation, first: int | None, places: np.ndarray) -> np.ndarray:
+        """Return one seed's Q [places] of proposed actions; in a state that is kept the others' are computed along."""
+        if first is None:
+            features = torch.from_numpy(self.table.encode([(*self.table.key(situation), place) for place in places]))
+            alone = [weight[seed : seed + 1] for weight in self.online]
+            return q_values(alone, features[None].to(self.device))[0].cpu().numpy()
+        if first not in self.q_of:
+            features = self.table.features[first : first + len(situation.actions)].to(self.device)
+            self.q_of[first] = q_values(self.online, features.expand(self.args.seeds, -1, -1)).cpu().numpy()
+        return self.q_of[first][seed][places]
 
     # ALGO LOGIC: put action logic here
     def choose(self, q: np.ndarray, weights: np.ndarray, uniforms: np.ndarray) -> int:
@@ -376,7 +420,7 @@ class Agents:
 
     def q_of_pairs(self, weights: list[torch.Tensor], pairs: torch.Tensor) -> torch.Tensor:
         """Return Q [S, B] of `pairs` [S, B]; where the table has fewer, each of its pairs is evaluated once."""
-        known = self.table.pairs
+        known = min(self.table.pairs, len(self.table.features))
         if known > pairs.shape[1]:
             return q_values(weights, self.table.features[pairs].to(self.device))
         features = self.table.features[:known].to(self.device)
@@ -412,19 +456,19 @@ def play(
     purposes = (TRAINING, TRAINING_PROPOSALS) if learn else (EVALUATION, EVALUATION_PROPOSALS)
     random, proposing = (stream(agents.seeds[seed], purpose, *key) for purpose in purposes)
     situation = game.read(*env.reset(seed=int(random.integers(2**31))))
-    places, weights = agents.propose(situation, proposing)
+    first, places, weights = agents.meet(situation, proposing, learn)
     total, length, ended, info = 0.0, 0, False, {}
     while not ended and length < most:
-        q = agents.q(seed, situation)[places]
+        q = agents.q(seed, situation, first, places)
         action = int(places[agents.choose(q, weights, random.random(2)) if learn else q.argmax()])
-        pair = agents.table(situation) + action if learn else None
+        pair = first + action if learn else None
         observation, reward, terminated, truncated, info = env.step(game.action(action))
         total, length, ended = total + float(reward), length + 1, terminated or truncated
         if not terminated:  # at a truncation too: the value of what would have come next counts
             situation = game.read(observation, info)
-            places, weights = agents.propose(situation, proposing)
+            first, places, weights = agents.meet(situation, proposing, learn)
         if learn:  # of proposals that are alike one will do for a maximum
-            next_pairs = np.zeros(0, int) if terminated else agents.table(situation) + np.unique(places)
+            next_pairs = np.zeros(0, int) if terminated else first + np.unique(places)
             agents.add(seed, pair, float(reward), terminated, next_pairs)
     return total, length, float(info.get("success", np.nan))
 
@@ -475,7 +519,7 @@ def main() -> None:
     eval_game = game if args.eval_env == args.env else TextGame(args.eval_env)
     env, eval_env = game.make(), eval_game.make()
     table = open_table(args, game)
-    table(game.read(*env.reset(seed=0)))
+    table.need(np.array([table(game.read(*env.reset(seed=0)))]))
     agents = Agents(args, table, prior, table.features.shape[1], device)
     if counters := run.load():
         agents.restore(run, counters)

@@ -171,17 +171,24 @@ class LocalLLM:
         mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows], device=self.device)
         return ids, mask
 
-    def _forward(self, rows: list[list[int]], past: Any, mask: torch.Tensor) -> tuple[torch.Tensor, Any, torch.Tensor]:
+    def _logits(
+        self, rows: list[list[int]], past: Any, mask: torch.Tensor, keep: int
+    ) -> tuple[torch.Tensor, Any, torch.Tensor]:
         """Read `rows`, padded on the left, after the cached `past`, of which `mask` tells the tokens from the padding.
 
-        Return log-probabilities of the next token [rows, vocabulary], the longer past, and the longer mask.
+        Return the logits after the last `keep` tokens [rows, keep, vocabulary], the longer past, and the longer mask.
         """
         ids, read = self._padded(rows)
         mask = torch.cat([mask, read], dim=1)
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         where = {"attention_mask": mask, "position_ids": positions}
-        output = self.model(ids, **where, past_key_values=past, use_cache=True, logits_to_keep=1)
-        return output.logits[:, -1].float().log_softmax(-1), output.past_key_values, mask
+        output = self.model(ids, **where, past_key_values=past, use_cache=True, logits_to_keep=keep)
+        return output.logits[:, -keep:].float(), output.past_key_values, mask
+
+    def _forward(self, rows: list[list[int]], past: Any, mask: torch.Tensor) -> tuple[torch.Tensor, Any, torch.Tensor]:
+        """Return log-probabilities of the next token [rows, vocabulary], the longer past and mask as `_logits` does."""
+        logits, past, mask = self._logits(rows, past, mask, 1)
+        return logits[:, -1].log_softmax(-1), past, mask
 
     def _read(self, rows: list[list[int]], prefix: list[int]) -> tuple[torch.Tensor, Any, torch.Tensor]:
         """Read whole prompts; those that begin with `prefix` share its keys and values. Returns as `_forward`."""
@@ -195,6 +202,23 @@ class LocalLLM:
             past = copy.deepcopy(self.prefixes[key])
             past.batch_repeat_interleave(len(rows))
         return self._forward([row[skip:] for row in rows], past, mask)
+
+    def _continue(self, words: list[list[int]], past: Any, mask: torch.Tensor) -> torch.Tensor:
+        """Return the log-probability of each word's tokens after its first one, [prompts, words]; `past` is kept.
+
+        All words are read at once, each after a copy of every prompt's `past`.
+        """
+        prompts, length = len(mask), max(map(len, words)) - 1
+        if length == 0:
+            return torch.zeros((prompts, len(words)), device=self.device)
+        past = copy.deepcopy(past)
+        past.batch_repeat_interleave(len(words))
+        mask = mask.repeat_interleave(len(words), 0)
+        read, (following, is_token) = [word[:-1] for word in words], self._padded([word[1:] for word in words])
+        logits, _, _ = self._logits(read * prompts, past, mask, length)
+        following = following.repeat(prompts, 1)
+        log_p = logits.gather(-1, following[..., None]).squeeze(-1) - logits.logsumexp(-1)
+        return (log_p * is_token.repeat(prompts, 1)).sum(1).view(prompts, len(words))
 
     def _in_batches(self, items: list[Item], run: Callable[[list[Item]], list[Result]]) -> list[Result]:
         """Give `run` at most `batch_size` items at once, fewer from where memory ran out; share out the time."""
@@ -224,18 +248,16 @@ class LocalLLM:
         @torch.inference_mode()
         def run(batch: list[Chat]) -> list[Reading]:
             rows = [self.tokens(self.render(chat) + start) for chat in batch]
-            after = {(): self._read(rows, prefix)}  # what was read with each beginning of a word
+            log_p, past, mask = self._read(rows, prefix)
             scores: list[dict[str, float]] = [{} for _ in rows]
-            for word, tokens in continuations.items():
-                total = torch.zeros(len(rows), device=self.device)
-                for length, token in enumerate(tokens):
-                    begun = tuple(tokens[:length])
-                    if begun not in after:
-                        _, past, mask = after[begun[:-1]]
-                        after[begun] = self._forward([[begun[-1]]] * len(rows), copy.deepcopy(past), mask)
-                    total = total + after[begun][0][:, token]
-                for row, number in zip(scores, total.tolist(), strict=True):
-                    row[word] = number
+            at_once = max(1, self.batch_size // len(rows))  # many words after few prompts, few words after many
+            for first in range(0, len(words), at_once):
+                some = words[first : first + at_once]
+                after = self._continue([continuations[word] for word in some], past, mask)
+                for column, word in enumerate(some):
+                    total = log_p[:, continuations[word][0]] + after[:, column]
+                    for row, number in zip(scores, total.tolist(), strict=True):
+                        row[word] = number
             return [Reading(scores=s, tokens=len(row)) for s, row in zip(scores, rows, strict=True)]
 
         return self._in_batches(chats, run)

@@ -37,7 +37,7 @@ class Args:
     output: Path
     """the dataset folder to write"""
     env: str = "overcooked-tomato"
-    """the environment: one in words, but ALFWorld, whose observations do not tell what can be done"""
+    """the environment: one in words; ALFWorld, whose observations do not tell what can be done, not for offline data"""
     player: Literal["mixture", "scripted", "random", "prior"] = "mixture"
     """mixture: scripted or random, episode by episode. prior: actions are drawn from an LLM's prior"""
     success: float = 0.75
@@ -98,7 +98,8 @@ def play(random: np.random.Generator, game: TextGame, env: gymnasium.Env, **how:
         observations.append(observation)
         steps.append((action, float(reward), terminated, truncated))
     actions, rewards, terminations, truncations = (np.array(column) for column in zip(*steps, strict=True))
-    return Episode(np.array(observations), actions, rewards, terminations, truncations), bool(info.get("success"))
+    told = np.array(observations, dtype=object if isinstance(observation, str) else None)  # HDF5 takes texts as objects
+    return Episode(told, actions, rewards, terminations, truncations), bool(info.get("success"))
 
 
 def main() -> None:
@@ -109,7 +110,6 @@ def main() -> None:
     prior = open_prior(args.prior, args.env) if args.prior else None
     game = prior.game if prior else game
     env = game.make()
-    game.recall(env.reset(seed=0)[0])  # raises where episodes are no data
     plan = Plan(game) if args.player in ("mixture", "scripted") else None
     episodes: list[Episode] = []
     succeeded = by_script = played = 0

@@ -12,7 +12,8 @@ Paper: "Efficient Reinforcement Learning with Large Language Model Priors" (Yan 
 p is their share. Replies that name no action, or several equally often, are counted as unmatched and count for none;
 in the paper's released code they count for the last action. `uniform` asks nobody, and `table` is a file of your own.
 `scripted` writes such a table: a share of the probability on the best actions, the rest on all alike. It is no LLM but
-a control, what a prior of known quality would do.
+a control, what a prior of known quality would do. In ALFWorld, whose texts cannot be listed, it is a rule: best is what
+makes sense to who knows what the task means but not where things are (envs.alfworld.sensible).
 
 The file has JSON lines: first what was asked and of whom, then a row per distinct text and list of actions, with what
 the LLM made of it. Its scores do not depend on temperature, normalisation or calibration, the reader's choice.
@@ -36,6 +37,7 @@ import tyro
 from tqdm import tqdm
 
 from algos.llm import DEFAULT_MODEL, LocalLLM, Reading, Sampling, ServerLLM
+from envs import alfworld
 from envs.cache import Cache, Row
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import sha256, write_text
@@ -122,8 +124,8 @@ class Prior:
         self.known: dict[Question, np.ndarray] = {}
         self.header = self.cache.header
         asks = self.header.get("way") in ("score", "sample")
-        if not asks and self.header.get("way") not in ("uniform", "table"):
-            raise Failure(f"{path} is no prior: its first line has no way of score, sample, uniform or table.")
+        if not asks and self.header.get("way") not in ("uniform", "table", "rule"):
+            raise Failure(f"{path} is no prior: its first line has no way of score, sample, uniform, table or rule.")
         here = {"file": str(game.prompt_file), "sha256": sha256(game.prompt_file)}
         if asks and self.header.get("prompt") != here:
             raise UsageError(
@@ -153,7 +155,7 @@ class Prior:
                 raise Failure(f"There is no admissible action in '{situation.told}': a prior needs one at least.")
             if len(set(situation.actions)) < len(situation.actions):
                 raise Failure(f"Two admissible actions have the same words in '{situation.told}'.")
-        if self.header["way"] == "uniform":
+        if self.header["way"] in ("uniform", "rule"):
             return
         questions = sorted({(s.told, s.actions) for s in situations}, key=lambda question: question[::-1])
 
@@ -168,6 +170,11 @@ class Prior:
     def _probabilities(self, question: Question) -> np.ndarray:
         if self.header["way"] == "uniform":
             return np.full(len(question[1]), 1 / len(question[1]))
+        if self.header["way"] == "rule":
+            best, share = alfworld.sensible(*question), self.header["scripted_share"]
+            p = np.full(len(question[1]), (1 - share) / len(question[1]))
+            p[best] += share / len(best)
+            return p
         row = self.cache.rows[question]
         if self.header["way"] == "score":
             log_p = np.array(row["log_p"])
@@ -301,7 +308,11 @@ def open_prior(path: Path, env: str, **options: Any) -> Prior:
 
 
 def write_scripted(args: Args, game: TextGame) -> int:
-    """Write the table of a scripted prior and return how many texts it holds."""
+    """Write the table of a scripted prior, or the rule that it is, and return how many texts it holds."""
+    if args.env in alfworld.TEXT_ENVIRONMENTS:
+        header = {"way": "rule", "environment": args.env, "scripted_share": args.share}
+        write_text(args.output, json.dumps(header) + "\n")
+        return 0
     rows = [
         {"text": situation.told, "actions": list(situation.actions), "p": p.tolist()}
         for situation, p in Plan(game).prior(args.share)

@@ -56,11 +56,12 @@ rule ask_prior:
         game=PRIOR_PLACES,
         prior="|".join(map(re.escape, PRIOR_LLMS)) or "none",
     params:
+        start=gone_on_with,
         model=lambda wildcards: PRIOR["priors"][wildcards.prior]["model"],
         style=lambda wildcards: PRIOR["priors"][wildcards.prior].get("style", "verbal"),
     shell:
-        "python -m algos.prior --env {wildcards.game} --model {params.model} --style {params.style} --output {output}"
-        " > {log} 2>&1"
+        "{params.start}python -m algos.prior --env {wildcards.game} --model {params.model} --style {params.style}"
+        " --output {output} > {log} 2>&1"
 
 
 rule script_prior:
@@ -100,7 +101,7 @@ rule play_prior:
     message:
         "{wildcards.prior} as the policy in {wildcards.game}"
     input:
-        lambda wildcards: prior_file(wildcards.game, wildcards.prior),
+        lambda wildcards: ancient(prior_file(wildcards.game, wildcards.prior)),
     output:
         f"{TREE}/results/runs/prior/{{game}}/llm-policy_{{prior}}.csv",
     log:
@@ -110,8 +111,9 @@ rule play_prior:
     params:
         folder=f"{TREE}/results/datasets/{{game}}/policy-{{prior}}",
         how="--player prior --prior",
+        episodes=lambda wildcards: policy_episodes(wildcards.game, wildcards.prior),
     shell:
-        f"(python -m algos.play --env {{wildcards.game}} {{params.how}} {{input}} --episodes {PRIOR['policy_episodes']}"
+        "(python -m algos.play --env {wildcards.game} {params.how} {input} --episodes {params.episodes}"
         " --output {params.folder} &&"
         " python -m analysis.policy_run --env {wildcards.game} --dataset {params.folder} --output {output}) > {log} 2>&1"
 
@@ -130,6 +132,7 @@ use rule play_prior as play_random with:
     params:
         folder=f"{TREE}/results/datasets/{{game}}/policy-random",
         how="--player random",
+        episodes=PRIOR["policy_episodes"],
 
 
 rule train_prior:
@@ -154,8 +157,7 @@ rule train_prior:
     params:
         program=prior_arguments,
     shell:
-        f"python -m {{params.program}} --env {{wildcards.game}} --device cpu --features {TREE}/features"
-        " --output {output.csv} > {log} 2>&1"
+        f"python -m {{params.program}} --device cpu --features {TREE}/features --output {{output.csv}} > {{log}} 2>&1"
 
 
 rule fresh_prior_figure:
@@ -173,7 +175,7 @@ rule fresh_prior_figure:
     wildcard_constraints:
         kind="|".join(PRIOR_KINDS),
     params:
-        missing="",
+        missing=lambda wildcards: prior_missing(wildcards.kind, f"{TREE}/"),
     shell:
         "python -m analysis.prior_figures --kind {wildcards.kind} --runs {input} {params.missing} --output {output.pdf}"
         " --table {output.csv} > {log} 2>&1"

@@ -1,8 +1,20 @@
 """What the jobs of analysis/prior.smk need: runs, priors, datasets, arguments."""
 
+from importlib.util import find_spec
 
-def prior_runs(prefix, kind):
-    """List the runs that one of the figures shows."""
+# Where the texts of a game cannot be listed, play asks the LLM, text by text.
+PRIOR_UNLISTED = [game for game in PRIOR["environments"] if game.startswith("alfworld")]
+# ALFWorld needs an optional extra: without it fresh figures are drawn of the other games.
+PRIOR_PLAYABLE = [game for game in PRIOR["environments"] if find_spec("textworld") or game not in PRIOR_UNLISTED]
+
+
+def learns_in(game):
+    """Name the game that is learnt: another one where it is only evaluated here (unseen tasks)."""
+    return PRIOR["environments"].get(game, {}).get("learns_in", game)
+
+
+def prior_runs(prefix, kind, playable=True):
+    """List the runs that one of the figures shows: to train, those of the games that can be played here, or the others."""
     if kind == "online":
         arms = {game: ["dqn", *(f"dqn-prior_{prior}" for prior in priors)] for game, priors in PRIOR["online"].items()}
     elif kind == "ppo":
@@ -24,9 +36,12 @@ def prior_runs(prefix, kind):
         settings += ["dqn-prior_{}", "ppo-prior_{}"]
         varied = [setting.format(prior) for setting in settings for prior in part["priors"]]
         arms = {part["environment"]: ["dqn", "ppo", *varied]}
+    if prefix:
+        arms = {game: of_game for game, of_game in arms.items() if (game in PRIOR_PLAYABLE) == playable}
     runs = []
     for game, of_game in arms.items():
-        used = [prior for prior in PRIOR["priors"] if any(f"_{prior}" in arm for arm in of_game)]
+        alone = PRIOR["environments"][game].get("alone", [])
+        used = [prior for prior in PRIOR["priors"] if prior in alone or any(f"_{prior}" in arm for arm in of_game)]
         used = [prior for prior in used if PRIOR["priors"][prior].get("share") != 0]  # that is random play
         policies = ["random-policy", *(f"llm-policy_{prior}" for prior in used)]
         runs += [f"{prefix}results/runs/prior/{game}/{arm}.csv" for arm in [*of_game, *policies]]
@@ -39,9 +54,12 @@ def claimed_prior_runs(prefix):
     return list(dict.fromkeys(runs))
 
 
-def prior_missing(kind):
-    """Return the argument that names the runs of a figure that are not shipped."""
-    return missing_runs(prior_runs("", kind))
+def prior_missing(kind, prefix=""):
+    """Return the argument that names the runs of a figure that are not shipped or, under `prefix`, cannot be made here."""
+    runs = prior_runs(prefix, kind, playable=not prefix)
+    if prefix and runs:
+        print("ALFWorld is left out: its optional extra is not installed, run `make alfworld`.", file=sys.stderr)
+    return missing_runs(runs)
 
 
 def missing_runs(runs):
@@ -52,8 +70,25 @@ def missing_runs(runs):
 
 def prior_file(game, prior):
     """Name a prior: the one that is shipped, unless it is to be made afresh."""
-    shipped = f"results/priors/{game}/{prior}.jsonl"
-    return shipped if Path(shipped).exists() and not config["collect_afresh"] else f"{TREE}/{shipped}"
+    shipped = f"results/priors/{learns_in(game)}/{prior}.jsonl"
+    return shipped if prior_start(shipped) and game not in PRIOR_UNLISTED else f"{TREE}/{shipped}"
+
+
+def prior_start(prior):
+    """Return a shipped prior, to be used or gone on with; nothing where there is none or it is to be made afresh."""
+    return prior if Path(prior).exists() and not config["collect_afresh"] else ""
+
+
+def gone_on_with(wildcards, output):
+    """Return the command that takes over what is shipped of a prior."""
+    shipped = prior_start(output[0].removeprefix(f"{TREE}/"))
+    return f"cp {shipped} {output[0]} && " if shipped else ""
+
+
+def policy_episodes(game, prior):
+    """Return how many episodes a prior plays: fewer where an LLM is asked for every text that it meets."""
+    asked = prior in PRIOR_LLMS and game in PRIOR_UNLISTED
+    return PRIOR["environments"][game]["asked_episodes"] if asked else PRIOR["policy_episodes"]
 
 
 def prior_inputs(wildcards):
@@ -61,7 +96,7 @@ def prior_inputs(wildcards):
     arm, *details = wildcards.arm.split("_")
     inputs = {"encoder": PRIOR_ENCODER} if wildcards.game in PRIOR["environments"] else {}
     if arm.endswith("-prior"):
-        inputs["prior"] = prior_file(wildcards.game, details[0])
+        inputs["prior"] = ancient(prior_file(wildcards.game, details[0]))  # play adds texts
     if arm.startswith("cql"):
         inputs["dataset"] = f"{TREE}/results/datasets/{wildcards.game}/{PRIOR_DATASET}/meta.json"
     return inputs
@@ -77,14 +112,19 @@ def prior_arguments(wildcards, input):
     """Turn the name of a run into the arguments of the program that makes it."""
     arm, *details = wildcards.arm.split("_")
     algorithm = arm.removesuffix("-prior")
+    arguments = ["--env", learns_in(wildcards.game), "--arm", arm, "--seeds", PRIOR["seeds"]]
     if wildcards.game in PRIOR["environments"]:
         of_game = PRIOR["environments"][wildcards.game]
         iterations = PRIOR["updates"] // 500 if algorithm == "cql" else of_game["online_iterations"]
         settings = {"gamma": of_game["gamma"]}
+        if algorithm == "dqn":
+            settings |= {"updates": of_game.get("online_updates"), "encoded": of_game.get("encoded")}
+        if learns_in(wildcards.game) != wildcards.game:
+            settings["eval_env"] = wildcards.game
     else:
         iterations = FOUR_WAYS["environments"][wildcards.game]
         settings = FOUR_WAYS["arguments"] | ({} if "prior" in input.keys() else FOUR_WAYS["without_prior"])
-    arguments = ["--arm", arm, "--iterations", iterations, "--seeds", PRIOR["seeds"], *flags_of(settings)]
+    arguments += ["--iterations", iterations, *flags_of(settings)]
     if "prior" in input.keys():
         read = PRIOR["priors"][details[0]]
         reading = {"prior_temperature": read.get("temperature"), "calibrated": read.get("calibrated")}

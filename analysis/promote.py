@@ -82,8 +82,9 @@ def check_prior_run(run: Path) -> dict:
     """Return the .json of a run at prior/<env>/<arm>.csv; raise Failure when the run is not what it should be."""
     content, described = read_prior_run(run), describe_run(run)  # refuses damaged, doubled and incomplete rows
     arguments = described["arguments"]
-    if arguments["env"] != content.env:
-        raise Failure(f"{run} was made in {arguments['env']}.")
+    evaluated_in = arguments.get("eval_env") or arguments["env"]
+    if evaluated_in != content.env:
+        raise Failure(f"{run} was made in {evaluated_in}.")
     if content.arm in POLICIES:
         return described
     alpha = "alpha" if content.learner == "ppo" else "temperature"

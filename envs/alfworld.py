@@ -10,6 +10,7 @@ needs the optional extra (`make alfworld`).
 
 import re
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,10 @@ GOAL = re.compile(r"Your task is to: (.*?)\.?\s*$", re.DOTALL)
 """How the engine's first text ends."""
 WELCOME = re.compile(r"^-=.*?=-\s*")
 """How it begins."""
+PUT = re.compile(r"put (?:an?|some) (\w+) (?:in|on) (\w+)")
+"""How a goal is told: the object's type and the receptacle's."""
+HELD = re.compile(r"You hold (?:an? )?(\w+)")
+"""What is in the player's hand, or nothing."""
 MOST_ACTIONS = 1000
 """More admissible actions than any game has at once."""
 LONGEST_TEXT = 10_000
@@ -58,6 +63,29 @@ TEXT_ENVIRONMENTS: dict[str, TextEnvironment] = {
         TextEnvironment(name="alfworld-unseen", title="ALFWorld (unseen tasks)", split="unseen"),
     )
 }
+
+
+def sensible(text: str, commands: Sequence[str]) -> list[int]:
+    """Return the places of the commands that make sense to who knows what the task means, and only reads `text`.
+
+    Take the object where it is seen, carry it to a receptacle of the kind that is wanted, open what is closed on the
+    way, put down what is not wanted, else go and look anywhere. No planner, no memory: where things are is not known.
+    Raises UsageError for a text that tells no such task.
+    """
+    goal, hand = PUT.search(text), HELD.search(text)
+    if goal is None or hand is None:
+        raise UsageError(f"This text tells no pick-and-place task: '{text}'.")
+    wanted, place, held = *goal.groups(), hand[1]
+    if held == wanted:
+        tries = (rf"move {wanted} .* to {place} \d+", rf"open {place} \d+", rf"go to {place} \d+")
+    elif held == "nothing":
+        tries = (rf"take {wanted} \d+ from (?!{place} ).*", r"open .*")
+    else:
+        tries = (rf"move .* to (?!{place} ).*",)
+    for pattern in (*tries, "go to .*"):
+        if found := [number for number, command in enumerate(commands) if re.fullmatch(pattern, command)]:
+            return found
+    return list(range(len(commands)))
 
 
 class AlfWorld(gymnasium.Env):

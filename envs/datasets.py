@@ -178,7 +178,7 @@ def _check_episode(path: Path, index: int, episode: Episode, env: gymnasium.Env)
     steps = len(episode)
     right_shape = (
         steps > 0
-        and episode.observations.shape == (steps + 1, *env.observation_space.shape)
+        and episode.observations.shape == (steps + 1, *(env.observation_space.shape or ()))  # a text has no shape
         and episode.actions.shape == (steps, *env.action_space.shape)
         and len(episode.terminations) == len(episode.truncations) == steps
     )
@@ -189,7 +189,8 @@ def _check_episode(path: Path, index: int, episode: Episode, env: gymnasium.Env)
         if isinstance(space, gymnasium.spaces.Discrete) and not np.all((values >= 0) & (values < space.n)):
             raise Failure(f"Dataset {path}: episode {index} has {name} that its environment does not; make it anew.")
     for name in ("observations", "actions", "rewards"):
-        if not np.all(np.isfinite(getattr(episode, name))):
+        values = getattr(episode, name)
+        if np.issubdtype(values.dtype, np.number) and not np.all(np.isfinite(values)):
             raise Failure(f"Dataset {path}: episode {index} has {name} that are not finite numbers; make it anew.")
 
 

@@ -1,6 +1,7 @@
 """The second paper's part of the workflow: shipped figures never train, fresh ones train what they show."""
 
 import shutil
+from importlib.util import find_spec
 
 import yaml
 from test_workflow import clone, jobs, snakemake  # noqa: F401 - a fixture
@@ -26,6 +27,20 @@ def test_fresh_figures_train_what_they_show(clone):  # noqa: F811
     assert online == {"train_prior": 3, **policies, "fresh_prior_figure": 1}
     offline = jobs(clone, "rerun/paper_figs/prior_offline.pdf")
     assert offline["train_prior"] == (1 + len(part["priors"])) * len(part["sizes"]) and offline["mixture"] == 1
+
+
+def test_without_the_optional_extra_its_games_are_left_out(clone):  # noqa: F811
+    config = yaml.safe_load((clone / "config/prior.yaml").read_text())
+    config["online"] = {"frozen-lake-text": ["uniform"], "alfworld": ["uniform"], "alfworld-unseen": ["uniform"]}
+    (clone / "config/prior.yaml").write_text(yaml.safe_dump(config))
+    done = snakemake(clone, "--dry-run", "--printshellcmds", "rerun/paper_figs/prior_online.pdf")
+    of_games = [line for line in done.stdout.splitlines() if "algos." in line and "--env alfworld" in line]
+    unseen = [line for line in of_games if "--env alfworld --" in line and "--eval-env alfworld-unseen" in line]
+    if find_spec("textworld"):
+        assert len(of_games) == 2 * 3 and len(unseen) == 2
+    else:
+        assert of_games == [] and "run `make alfworld`" in done.stdout + done.stderr
+        assert "--missing alfworld/dqn alfworld/dqn-prior_uniform" in done.stdout + done.stderr
 
 
 def test_a_mistake_in_its_configuration_is_named(clone):  # noqa: F811

@@ -63,7 +63,7 @@ def agents_of(tmp_path, **options):
     args = resolve(Args(output=tmp_path / "x.csv", encoder="numbers", seeds=2, **options))
     game = TextGame(args.env)
     table = open_table(args, game)
-    table(game.read(*game.make().reset()))
+    table.need(np.array([table(game.read(*game.make().reset()))]))
     return Agents(args, table, None, table.features.shape[1], torch.device("cpu")), game
 
 
@@ -77,6 +77,7 @@ def test_an_update_is_what_a_plain_loop_computes(huber, batch, tmp_path):
     generator = np.random.default_rng(0)
     for situation in game.situations():
         agents.table(situation)
+    agents.table.need(np.arange(agents.table.pairs))
     for seed in range(2):
         for _ in range(12):
             ended, count = generator.random() < 0.3, generator.integers(1, 6)
@@ -244,6 +245,28 @@ def test_it_learns_from_text_features_and_resumes(bert, tmp_path, monkeypatch):
         run([*arguments, "--output", tmp_path / "b.csv"], patched)
     run([*arguments, "--output", tmp_path / "b.csv"], monkeypatch)
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+
+
+def test_what_is_never_proposed_is_never_encoded(bert, tmp_path, monkeypatch):
+    arguments = [*QUICK[2:], "--encoder", bert, "--seeds", 2, "--env", TOMATO]
+    never = write_table(tmp_path / "p.jsonl", lambda _: np.array([0.4, 0.2, 0.2, 0.2, 0.0]), TextGame(TOMATO))
+    with_prior = ["--arm", "dqn-prior", "--prior", never, "--features", tmp_path / "f", "--output", tmp_path / "a.csv"]
+    run([*arguments, *with_prior], monkeypatch)
+    [file] = (tmp_path / "f").glob("*.jsonl")
+    encoded = [json.loads(line)["text"] for line in file.read_text().splitlines()[1:]]
+    assert len(encoded) == len(set(encoded)) > 8
+    assert not [text for text in encoded if "Action: chop" in text]
+
+
+def test_parts_are_encoded_for_themselves_and_side_by_side(bert, tmp_path):
+    args = resolve(Args(output=tmp_path / "x.csv", encoder=str(bert), encoded="parts", features=tmp_path / "f"))
+    table = open_table(args, TextGame(args.env))
+    first = [table(Situation(text, ("a", "b c"), text, ())) for text in ("a room", "c b")]
+    table.need(np.array([first[1] + 1, first[0]]))
+    alone = Encoder(str(bert), tmp_path / "alone.jsonl")
+    assert (table.features[first[1] + 1].numpy() == alone(["c b", "Action: b c."]).flatten()).all()
+    assert (table.features[first[0]].numpy() == alone(["a room", "Action: a."]).flatten()).all()
+    assert len((tmp_path / "f" / "bert.jsonl").read_text().splitlines()) == 1 + 4
 
 
 def test_draws_have_the_prior_s_frequencies():

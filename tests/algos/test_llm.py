@@ -118,6 +118,16 @@ def test_another_defect_is_not_taken_for_little_memory(tiny, monkeypatch):
         tiny.score(FOUR, "Action:", ("left",), [])
 
 
+def test_many_words_after_few_prompts_score_as_one_by_one(tiny, monkeypatch):
+    words = ("left", "right and right again", "hard left", "up")
+    expected = [tiny.score([chat], "Action:", (word,), [])[0].scores[word] for chat in FOUR for word in words]
+    for batch_size in (3, 32):  # two prompts take all of the batch, or leave room for all words at once
+        monkeypatch.setattr(tiny, "batch_size", batch_size)
+        found = tiny.score(FOUR, "Action:", words, [])
+        scores = [reading.scores[word] for reading in found for word in words]
+        assert scores == pytest.approx(expected, abs=1e-4)
+
+
 def test_words_that_cannot_be_told_apart_are_refused(tiny):
     with pytest.raises(UsageError, match="cannot tell the action word 'hard' from 'hard left'"):
         tiny.score(FOUR, "Action:", ("hard", "hard left"), [])

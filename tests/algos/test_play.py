@@ -1,6 +1,7 @@
 """Recorded play: the stated share of successes, steps that the environment confirms, and the players themselves."""
 
 import json
+from importlib.util import find_spec
 
 import minari
 import numpy as np
@@ -123,3 +124,12 @@ def test_a_share_of_more_than_all_is_refused(tmp_path, monkeypatch, capsys):
         run(prior, ["--way", "scripted", "--share", 2, "--output", tmp_path / "p.jsonl"], monkeypatch)
     assert stopped.value.code == 2 and "--share must be from 0 to 1" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not find_spec("fast_downward"), reason="needs the optional extra")
+def test_play_that_is_told_in_words_alone_is_recorded(tmp_path, monkeypatch):
+    run(prior, ["--env", "alfworld", "--way", "scripted", "--share", 1, "--output", tmp_path / "p.jsonl"], monkeypatch)
+    arguments = ["--player", "prior", "--prior", tmp_path / "p.jsonl", "--episodes", 6]
+    episodes, meta = record(arguments, tmp_path / "d", monkeypatch, "alfworld")
+    assert meta["success_rate"] == np.mean([succeeded(episode) for episode in episodes]) > 0.5
+    assert all("Your task is to: put" in text for episode in episodes for text in episode.observations)

@@ -298,6 +298,15 @@ def test_where_texts_cannot_be_listed_the_file_tells_how_to_ask(tiny, tmp_path, 
     assert open_prior(path, "cartpole")(met) == pytest.approx(prior(met)) and len(lines(path)) == 2
 
 
+def test_where_texts_cannot_be_listed_a_scripted_prior_is_a_rule(tmp_path, monkeypatch):
+    path = tmp_path / "scripted-60.jsonl"
+    run(["--env", "alfworld", "--way", "scripted", "--share", 0.6, "--output", path], monkeypatch)
+    assert len(lines(path)) == 1
+    text = "You open the safe 1. In it, you see a cd 1. You hold nothing. Your task is to: put a cd in drawer."
+    told = situation(text, "close safe 1", "go to bed 1", "look", "take cd 1 from safe 1")
+    assert open_prior(path, "alfworld-unseen")(told) == pytest.approx([0.1, 0.1, 0.1, 0.7])
+
+
 def test_uniform_asks_nobody(tmp_path, monkeypatch):
     path = tmp_path / "u.jsonl"
     run(["--env", "overcooked-tomato", "--way", "uniform", "--output", path], monkeypatch)

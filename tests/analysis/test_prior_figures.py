@@ -211,6 +211,7 @@ def test_sound_runs_and_priors_may_be_shipped(tree, monkeypatch):
         ("dqn-prior_a", {"prior": "b.jsonl"}, "was made with prior b"),
         ("cql_n25", {"transitions": 50}, "was made with transitions 50"),
         ("dqn", {"env": LAKE}, f"was made in {LAKE}"),
+        ("dqn", {"eval_env": LAKE}, f"was made in {LAKE}"),
         ("dqn", {"iterations": 9}, "should have 18 rows and has 6"),
     ],
 )
