@@ -648,6 +648,7 @@ rule figures:
         "results/tables/scores.md",
         "results/tables/fidelity.md",
         "results/tables/cost.md",
+        PRIOR_PRODUCTS,
 
 
 # --- The report of what is shipped: `make report` --------------------------------------------------------------------
@@ -705,7 +706,7 @@ rule table_page:
         shown(
             f"{TREE}/report/{{table}}_table.html",
             "table",
-            lambda wildcards: "1 Verdict" if wildcards.table == "claims" else "5 Tables",
+            table_category,
             labels={"environment": "several", "figure": "table: {table}", "protocol": ""},
         ),
     log:

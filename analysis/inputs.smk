@@ -232,6 +232,12 @@ TABLES = {name: f"results/tables/{name}" for name in ("main", "scores", "fidelit
 TABLES |= {"claims": "results/claims", **SHIPPED_TABLES}
 
 
+def table_category(wildcards):
+    """Return under what heading the report shows a table."""
+    of_second_paper = wildcards.table.startswith("prior_")
+    return "1 Verdict" if wildcards.table == "claims" else "7 The second paper" if of_second_paper else "5 Tables"
+
+
 def table_files(wildcards):
     """List the files of a table: for reading, and with all columns."""
     files = [f"{TABLES[wildcards.table]}{ending}" for ending in (".md", ".csv")]

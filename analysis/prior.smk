@@ -23,6 +23,7 @@ PRIOR_SCRIPTS = [name for name, prior in PRIOR["priors"].items() if "share" in p
 FOUR_WAYS = PRIOR["four_ways"]
 if FOUR_WAYS["llm"] in config["llms"] and set(FOUR_WAYS["environments"]) <= set(ENVIRONMENTS):
     PRIOR_PRODUCTS += ["paper_figs/prior_four_ways.pdf", "results/tables/prior_four_ways.md"]
+TABLES |= {Path(path).stem: path.removesuffix(".md") for path in PRIOR_PRODUCTS if path.endswith(".md")}
 PRIOR_GAMES = "|".join(PRIOR["environments"])
 PRIOR_PLACES = "|".join([*PRIOR["environments"], *FOUR_WAYS["environments"]])
 PRIOR_DATASET = f"mixture{100 * PRIOR['success']:g}"
@@ -186,7 +187,7 @@ use rule fresh_prior_figure as prior_figure with:
         lambda wildcards: [run for run in prior_runs("", wildcards.kind) if Path(run).exists()],
     output:
         pdf="paper_figs/prior_{kind}.pdf",
-        png="paper_figs/prior_{kind}.png",
+        png=shown("paper_figs/prior_{kind}.png", "prior", "7 The second paper"),
         csv="results/tables/prior_{kind}.csv",
         md="results/tables/prior_{kind}.md",
     log:
@@ -227,13 +228,13 @@ use rule fresh_four_ways as four_ways with:
         datasets=[path for path in rules.fresh_four_ways.input.datasets if Path(path).exists()],
         priors=[path for path in rules.fresh_four_ways.input.priors if Path(path).exists()],
     output:
-        pdf="paper_figs/{shown}.pdf",
-        png="paper_figs/{shown}.png",
-        csv="results/tables/{shown}.csv",
-        md="results/tables/{shown}.md",
+        pdf="paper_figs/{ways}.pdf",
+        png=shown("paper_figs/{ways}.png", "prior", "7 The second paper"),
+        csv="results/tables/{ways}.csv",
+        md="results/tables/{ways}.md",
     log:
-        f"{TREE}/logs/shipped/tables/{{shown}}.log",
+        f"{TREE}/logs/shipped/tables/{{ways}}.log",
     wildcard_constraints:
-        shown="prior_four_ways",  # a wildcard, because snakemake adds a forced rule without one to every target
+        ways="prior_four_ways",  # a wildcard, because snakemake adds a forced rule without one to every target
     params:
         missing=missing_runs(four_ways_runs("")),

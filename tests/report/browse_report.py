@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 REPORT = Path(os.environ.get("REPORT", ROOT / "rerun/report.html"))
 SCREENSHOTS = REPORT.parent / "report" / "screenshots"
 SIZES = {"wide": (1400, 900), "narrow": (390, 844)}
+CATEGORIES = ("1 Verdict", "2 Main figures", "3 The paper's other figures", "4 Beyond the paper", "7 The second paper")
 FIGURES = {path.name for path in (ROOT / "paper_figs").glob("*.png")}
 
 
@@ -90,7 +91,7 @@ def test_the_verdict_comes_first(report):
 
 def test_every_figure_is_there_with_its_caption_and_labels(report):
     found = set()
-    for category in ("1 Verdict", "2 Main figures", "3 The paper's other figures", "4 Beyond the paper"):
+    for category in CATEGORIES:
         open_category(report, category)
         assert report.locator("nav table thead th").all_inner_texts()[:3] == ["ENVIRONMENT", "FIGURE", "PROTOCOL"]
         for place in range(rows(report).count()):
