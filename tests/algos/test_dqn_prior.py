@@ -156,12 +156,14 @@ def test_states_in_numbers_are_kept_only_where_they_are_learnt_from(tmp_path):
     agents, game = agents_of(tmp_path, env="cartpole")
     start, (observation, _) = agents.table.pairs, game.make().reset(seed=1)
     situation = game.read(observation, {})
-    alone = [agents.q(seed, situation) for seed in range(2)]
+    both = np.arange(2)
+    alone = [agents.q(seed, situation, None, both) for seed in range(2)]
     play(agents, 0, game, game.make(), (0, 0), learn=False, most=5)
     assert agents.table.pairs == start
-    agents.table(situation)
+    first = agents.table(situation)
+    agents.table.need(first + both)
     for seed in range(2):
-        assert agents.q(seed, situation) == pytest.approx(alone[seed], rel=1e-5)
+        assert agents.q(seed, situation, first, both) == pytest.approx(alone[seed], rel=1e-5)
     before = agents.table.pairs
     play(agents, 0, game, game.make(), (0, 1), learn=True, most=5)
     assert agents.table.pairs == before + 2 * 6, "the start and what five steps led to, two actions each"
