@@ -4,11 +4,11 @@
         --table results/tables/defects.csv
 
 Left: LORO done soundly, with one thing as the authors' code has it. Right: the authors' procedure, with one thing done
-as their text says. Dots are the change of the cumulative reward by that one thing, bars its 95% bootstrap interval over
-independent seeds (or chains of repeats); an open dot has none. The dashed line is the whole distance between the two
-protocols, grey and dotted where a single seed or chain stands for one of them. The warm-up's iterations are counted, as
-in the paper. Runs of one environment must have the same length. What is not among the runs is left out, and named in
-the table's foot.
+as their text says. Dots are the change of the cumulative reward by that one thing, seed by seed, bars its 95% bootstrap
+interval over these seeds (or chains of repeats); an open dot has none. The dashed line is the whole distance between
+the two protocols, grey and dotted where a single seed or chain stands for one of them. The warm-up's iterations are
+counted, as in the paper. Runs of one environment must have the same length. What is not among the runs is left out, and
+named in the table's foot.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from analysis.main_table import interval, number
 from analysis.plotting import BLACK, BLUE, GREY, ORANGE, STYLE, save_figure
 from analysis.protocols import DIFFERENCES
 from analysis.runs import Run, common_iterations, read_run
-from analysis.statistics import difference_interval
+from analysis.statistics import bootstrap_interval, difference_interval
 from envs.errors import UsageError, run_command_line
 from envs.files import write_text
 
@@ -41,8 +41,9 @@ INTRODUCTION = """\
 # Which difference carries the result
 
 Cumulative reward of LORO (7B, tau = 10, N = 3000). `plus`: the protocol `paper` with one difference as `released` has
-it. `minus`: the protocol `released` with that one difference as `paper` has it. Change [95% bootstrap interval over
-seeds, or over chains of five repeats], and how many there are of each.
+it. `minus`: the protocol `released` with that one difference as `paper` has it. Change: the mean over the seeds (or
+chains of five repeats) that both have [95% bootstrap interval over them], and how many these are. Agents of the same
+seed begin with the same weights and meet the same random numbers: what only counts differently changes all alike.
 """
 
 
@@ -79,6 +80,18 @@ def cumulative(run: Run) -> np.ndarray:
     return run.curves().sum(axis=1)
 
 
+def changes(run: Run, base: Run) -> np.ndarray:
+    """Return what `run` collects more than `base`, for each seed or chain that both have.
+
+    Not the difference of the two means: with five seeds against ten, how good the other five are would count too.
+    """
+    totals = [each.table.groupby(["seed", "repeat"]).eval_return.sum().groupby("seed").mean() for each in (run, base)]
+    pairs = (totals[0] - totals[1]).dropna().to_numpy()
+    if len(pairs) == 0:
+        raise UsageError(f"{run.path} and {base.path} have no seed in common: train them with the same --first-seed.")
+    return pairs
+
+
 def rows_of(runs: dict[tuple[str, str, str], Run], env: str) -> list[dict[str, object]]:
     """Return what each difference changes in one environment, from both ends; `runs` by (protocol, env, arm)."""
     rows = []
@@ -88,21 +101,18 @@ def rows_of(runs: dict[tuple[str, str, str], Run], env: str) -> list[dict[str, o
             run = runs.get((protocol, env, f"loro-{name}"))
             if base is None or run is None:
                 continue
-            ours, without = cumulative(run), cumulative(base)
-            low, high = difference_interval(ours, without)
+            change = changes(run, base)
+            low, high = bootstrap_interval(change)
             rows.append(
                 {
                     "env": env,
                     "side": "plus" if protocol == "paper" else "minus",
                     "difference": name,
                     "meaning": difference.label,
-                    "base": without.mean(),
-                    "mean": ours.mean(),
-                    "change": ours.mean() - without.mean(),
-                    "low": low,
-                    "high": high,
-                    "seeds": len(ours),
-                    "base_seeds": len(without),
+                    "change": change.mean(),
+                    "low": float(low),
+                    "high": float(high),
+                    "seeds": len(change),
                 }
             )
     return rows
@@ -186,7 +196,7 @@ def markdown(table: pd.DataFrame, runs: dict[tuple[str, str, str], Run]) -> str:
     for row in table.itertuples():
         change = number(row.change) + interval(row.low, row.high)
         title = envs.get(row.env).title
-        lines.append(f"| {title} | {row.side} | {row.meaning} | {change} | {row.seeds} against {row.base_seeds} |")
+        lines.append(f"| {title} | {row.side} | {row.meaning} | {change} | {row.seeds} |")
     lines += ["", "## The whole distance between the protocols", ""]
     lines += ["| environment | released less paper [95% interval] | chains, seeds |", "|---|---|---|"]
     missing = []

@@ -27,7 +27,7 @@ def run(arguments, monkeypatch):
 
 
 def returns(mean, seeds=4, repeats=1, iterations=10):
-    noise = np.random.default_rng(0).normal(0, 0.1, (seeds, repeats, iterations))
+    noise = np.random.default_rng(abs(mean)).normal(0, 0.1, (seeds, repeats, iterations))
     return mean + noise
 
 
@@ -54,6 +54,26 @@ def test_changes_are_differences_of_cumulative_rewards(tmp_path, monkeypatch, ca
     (line,) = [line for line in text.splitlines() if line.startswith(f"| CartPole | {distance:.1f} [")]
     assert line.endswith("| 4 against 4 |")
     assert (tmp_path / "f" / "defects.png").exists() and "2 differences drawn" in capsys.readouterr().out
+
+
+def test_agents_of_the_same_seed_are_compared(tmp_path, monkeypatch):
+    """Five seeds beside ten: a change of 2 an evaluation is 2 an evaluation, however good the other five are."""
+    spread = np.arange(10)[:, None, None] * 100.0 + np.zeros((10, 1, 10))
+    arms = [("loro", spread), ("loro-shifted", spread[:5] + 2)]
+    paths = [write_run(tmp_path, "paper", "cartpole", f"{arm}_{SETTING}", values) for arm, values in arms]
+    run(["--runs", *paths, "--output", tmp_path / "f.pdf", "--table", tmp_path / "t.csv"], monkeypatch)
+    (row,) = csv.DictReader((tmp_path / "t.csv").open())
+    assert [float(row[name]) for name in ("change", "low", "high", "seeds")] == [20, 20, 20, 5]
+
+
+def test_runs_without_a_seed_in_common_are_refused(tmp_path, monkeypatch, capsys):
+    arms = [("loro", returns(1)), ("loro-shifted", returns(2))]
+    paths = [write_run(tmp_path, "paper", "cartpole", f"{arm}_{SETTING}", values) for arm, values in arms]
+    table = pd.read_csv(paths[1])
+    table.assign(seed=table.seed + 100).to_csv(paths[1], index=False)
+    with pytest.raises(SystemExit) as stopped:
+        run(["--runs", *paths, "--output", tmp_path / "f.pdf", "--table", tmp_path / "t.csv"], monkeypatch)
+    assert stopped.value.code == 2 and "no seed in common" in capsys.readouterr().err
 
 
 def test_one_chain_has_no_interval(tmp_path, monkeypatch):
