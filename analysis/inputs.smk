@@ -150,7 +150,9 @@ def labels(wildcards, input, output):
 
 def shown(path, caption, category, labels=labels):
     """Mark a file for the report, with a caption from analysis/captions/."""
-    caption = Path(workflow.basedir, "analysis/captions", f"{caption}.rst")  # else it is looked for beside the rule's file
+    caption = Path(
+        workflow.basedir, "analysis/captions", f"{caption}.rst"
+    )  # else it is looked for beside the rule's file
     return report(path, caption=str(caption), category=category, labels=labels)
 
 
