@@ -150,9 +150,8 @@ def labels(wildcards, input, output):
 
 def shown(path, caption, category, labels=labels):
     """Mark a file for the report, with a caption from analysis/captions/."""
-    caption = Path(
-        workflow.basedir, "analysis/captions", f"{caption}.rst"
-    )  # else it is looked for beside the rule's file
+    # Whole: another is looked for beside the file that the rule is in.
+    caption = Path(workflow.basedir, "analysis/captions", f"{caption}.rst")
     return report(path, caption=str(caption), category=category, labels=labels)
 
 
