@@ -403,7 +403,7 @@ rule fresh_data_quality:
 
 use rule fresh_data_quality as data_quality with:
     input:
-        [run for run in quality_runs("", lambda env: PLAYERS) if Path(run).exists()],
+        there(quality_runs("", lambda env: PLAYERS)),
     output:
         pdf="paper_figs/{quality}.pdf",
         png=shown("paper_figs/{quality}.png", "data_quality", "4 Beyond the paper"),
@@ -433,7 +433,7 @@ rule fresh_defects:
 
 use rule fresh_defects as defects with:
     input:
-        [run for run in defect_runs("") if Path(run).exists()],
+        there(defect_runs("")),
     output:
         pdf="paper_figs/{defects}.pdf",
         png=shown("paper_figs/{defects}.png", "defects", "4 Beyond the paper"),
@@ -468,9 +468,9 @@ rule fresh_verdict:
 use rule fresh_verdict as verdict with:
     input:
         claims="config/claims.yaml",
-        runs=[run for run in claimed_runs("") if Path(run).exists()],
+        runs=there(claimed_runs("")),
         published=claimed_published_runs,
-        priors=[run for run in claimed_prior_runs("") if Path(run).exists()],
+        priors=there(claimed_prior_runs("")),
     output:
         md="results/{shipped}claims.md",
         csv="results/{shipped}claims.csv",

@@ -75,9 +75,9 @@ class Args:
     """the CSV to write; the .md goes beside it"""
 
 
-def cumulative(run: Run) -> np.ndarray:
-    """Return the cumulative reward of each seed, or of each chain: the mean over its repeats."""
-    return run.curves().sum(axis=1)
+def cumulative(run: Run) -> pd.Series:
+    """Return the cumulative reward by seed, or by chain: the mean over its repeats."""
+    return run.table.groupby(["seed", "repeat"]).eval_return.sum().groupby("seed").mean()
 
 
 def changes(run: Run, base: Run) -> np.ndarray:
@@ -85,8 +85,7 @@ def changes(run: Run, base: Run) -> np.ndarray:
 
     Not the difference of the two means: with five seeds against ten, how good the other five are would count too.
     """
-    totals = [each.table.groupby(["seed", "repeat"]).eval_return.sum().groupby("seed").mean() for each in (run, base)]
-    pairs = (totals[0] - totals[1]).dropna().to_numpy()
+    pairs = (cumulative(run) - cumulative(base)).dropna().to_numpy()
     if len(pairs) == 0:
         raise UsageError(f"{run.path} and {base.path} have no seed in common: train them with the same --first-seed.")
     return pairs
@@ -123,7 +122,7 @@ def distance_of(runs: dict[tuple[str, str, str], Run], env: str) -> Distance | N
     both = {protocol: runs.get((protocol, env, "loro")) for protocol in SIDES}
     if not all(both.values()):
         return None
-    sums = {protocol: cumulative(run) for protocol, run in both.items()}
+    sums = {protocol: cumulative(run).to_numpy() for protocol, run in both.items()}
     low, high = difference_interval(sums["released"], sums["paper"])
     value = sums["released"].mean() - sums["paper"].mean()
     return Distance(value, low, high, {protocol: len(values) for protocol, values in sums.items()})

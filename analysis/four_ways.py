@@ -15,6 +15,7 @@ import gzip
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,20 @@ import tyro
 
 import envs
 from analysis.data_quality import interval, short
-from analysis.plotting import BLACK, BLUE, GREEN, GREY, LEGEND, ORANGE, STYLE, Curve, Level, draw_panel, save_figure
+from analysis.plotting import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    LEGEND,
+    ORANGE,
+    STYLE,
+    Curve,
+    Level,
+    draw_panel,
+    legend_entries,
+    save_figure,
+)
 from analysis.prior_runs import read_prior_run
 from analysis.runs import POLICIES, Run, description, read_run
 from analysis.scales import SCALES
@@ -187,6 +201,7 @@ def is_alike(a: dict[str, float], b: dict[str, float]) -> bool:
 # --- Numbers ---------------------------------------------------------------------------------------------------------
 
 
+@cache  # the same transcripts for every arm that learns from them
 def budget_of_episodes(meta: Path, tau: int) -> Budget:
     """Return what the first `tau` episodes beside `meta` took."""
     with gzip.open(meta.with_name("transcripts.jsonl.gz"), "rt", encoding="utf-8") as file:
@@ -302,10 +317,7 @@ def draw(ways: Ways) -> plt.Figure:
         axes.set_title(envs.get(env).title)
         axes.set_xlabel("environment steps")
     grid[0, 0].set_ylabel("return (greedy)")
-    named = {}
-    for axes in grid[0]:
-        handles, labels = axes.get_legend_handles_labels()
-        named |= dict(zip(labels, handles, strict=True))
+    named = legend_entries(grid[0])
     figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=4, **LEGEND)
     return figure
 

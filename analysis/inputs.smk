@@ -50,7 +50,12 @@ def fresh_runs(wildcards):
 def shipped_runs(wildcards):
     """List the shipped runs that a figure or table is drawn from: those that are there, and the published curves."""
     runs = [run for env in environments_of(wildcards) for run in main_runs("", env, wildcards)]
-    return [run for run in runs if Path(run).exists()] + published_runs(wildcards)
+    return there(runs) + published_runs(wildcards)
+
+
+def there(paths):
+    """Keep those of `paths` that exist: of what is shipped, what is computed so far."""
+    return [path for path in paths if Path(path).exists()]
 
 
 def all_shipped(*protocols):
@@ -63,7 +68,7 @@ def published_runs(wildcards):
     arms = DRAWN_ARMS if "figure" in wildcards.keys() else config["arms"]["paper"]
     names = [arm_file(arm) for arm in arms]
     paths = [f"results/runs/published/{env}/{name}.csv" for env in environments_of(wildcards) for name in names]
-    return [path for path in paths if Path(path).exists()]
+    return there(paths)
 
 
 def grid_runs(prefix, wildcards):
@@ -76,12 +81,12 @@ def grid_runs(prefix, wildcards):
 def published_grid_runs(wildcards):
     """List the authors' own curves of one of the paper's other figures; they are shipped."""
     paths = [f"results/runs/published/{wildcards.env}/{run}.csv" for run in runs_of(wildcards.kind, wildcards.env)]
-    return [path for path in paths if Path(path).exists()]
+    return there(paths)
 
 
 def shipped_grid_runs(wildcards):
     """List the shipped runs of one of the paper's other figures: those that are there, and the published curves."""
-    return [run for run in grid_runs("", wildcards) if Path(run).exists()] + published_grid_runs(wildcards)
+    return there(grid_runs("", wildcards)) + published_grid_runs(wildcards)
 
 
 def dataset(env, llm):
@@ -136,7 +141,7 @@ def claimed_runs(prefix):
 def claimed_published_runs(wildcards):
     """List the authors' own curves that the claims are about; they are shipped."""
     published = [run.replace("runs/paper", "runs/published") for run in claimed_runs("") if "runs/paper" in run]
-    return [run for run in published if Path(run).exists()]
+    return there(published)
 
 
 def labels(wildcards, input, output):

@@ -1,6 +1,7 @@
 """How learning curves are drawn: one style for all figures, panels of curves and levels, files with stable bytes."""
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pandas as pd
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 import envs
@@ -199,6 +201,15 @@ def room_for_notes(
             over_lines = {"zorder": 3, "bbox": {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.3}}
             axes.text(0.99, y, note, transform=axes.transAxes, ha="right", va=side, fontsize=5.5, **over_lines)
     return bottom - room * bool(below), top + room * bool(above)
+
+
+def legend_entries(panels: Iterable[Axes]) -> dict[str, Artist]:
+    """Return what a legend for all panels shows: by label, each once, the handle of the last panel that has it."""
+    entries: dict[str, Artist] = {}
+    for axes in panels:
+        handles, labels = axes.get_legend_handles_labels()
+        entries |= dict(zip(labels, handles, strict=True))
+    return entries
 
 
 def save_figure(figure: plt.Figure, output: Path) -> None:

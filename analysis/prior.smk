@@ -184,7 +184,7 @@ rule fresh_prior_figure:
 
 use rule fresh_prior_figure as prior_figure with:
     input:
-        lambda wildcards: [run for run in prior_runs("", wildcards.kind) if Path(run).exists()],
+        lambda wildcards: there(prior_runs("", wildcards.kind)),
     output:
         pdf="paper_figs/prior_{kind}.pdf",
         png=shown("paper_figs/prior_{kind}.png", "prior", "7 The second paper"),
@@ -224,9 +224,9 @@ rule fresh_four_ways:
 
 use rule fresh_four_ways as four_ways with:
     input:
-        runs=shipped_four_ways(),
-        datasets=[path for path in rules.fresh_four_ways.input.datasets if Path(path).exists()],
-        priors=[path for path in rules.fresh_four_ways.input.priors if Path(path).exists()],
+        runs=there(four_ways_runs("")),
+        datasets=there(rules.fresh_four_ways.input.datasets),
+        priors=there(rules.fresh_four_ways.input.priors),
     output:
         pdf="paper_figs/{ways}.pdf",
         png=shown("paper_figs/{ways}.png", "prior", "7 The second paper"),

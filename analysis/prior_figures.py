@@ -19,7 +19,7 @@ import pandas as pd
 import tyro
 from matplotlib.axes import Axes
 
-from analysis.plotting import BLACK, BLUE, GREEN, GREY, ORANGE, STYLE, save_figure
+from analysis.plotting import BLACK, BLUE, GREEN, GREY, ORANGE, STYLE, legend_entries, save_figure
 from analysis.prior_runs import PriorRun, read_prior_run
 from analysis.runs import POLICIES
 from analysis.statistics import (
@@ -377,10 +377,7 @@ def draw_series(axes: Axes, runs: list[PriorRun], name: str, colour: str, ticks:
 
 def legend(figure: plt.Figure, grid: np.ndarray, note: str) -> None:
     """Put one legend for all panels below them, each label once."""
-    named = {}
-    for axes in grid.flat:
-        handles, labels = axes.get_legend_handles_labels()
-        named |= dict(zip(labels, handles, strict=True))
+    named = legend_entries(grid.flat)
     columns = min(4, 1 + grid.shape[1])
     figure.legend(
         named.values(),

@@ -164,8 +164,3 @@ def four_ways_runs(prefix):
         for kind, of_kind in arms.items()
         for arm in of_kind
     ]
-
-
-def shipped_four_ways():
-    """List the shipped runs of all ways that are there."""
-    return [run for run in four_ways_runs("") if Path(run).exists()]
