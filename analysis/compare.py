@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import tyro
 
+from analysis.wording import table_lines
 from envs.errors import UsageError, run_command_line
 from envs.files import write_text
 
@@ -33,17 +34,17 @@ def cumulative_rewards(path: Path) -> pd.Series:
     return pd.read_csv(path).groupby(["seed", "repeat"]).eval_return.sum()
 
 
-def compare(run: Path, shipped: Path) -> str:
+def compare(run: Path, shipped: Path) -> list[str]:
     """Return one row of the table: run, shipped mean (sd), fresh mean (sd), verdict."""
     name = "/".join(run.with_suffix("").parts[-3:])
     fresh = cumulative_rewards(run)
     here = f"{fresh.mean():.1f} ({fresh.std():.1f}, {len(fresh)})"
     other = shipped / Path(*run.parts[-3:])
     if not other.exists():
-        return f"| {name} | not shipped | {here} | |"
+        return [name, "not shipped", here, ""]
     there = cumulative_rewards(other)
     verdict = "identical" if run.read_bytes() == other.read_bytes() else "other numbers"
-    return f"| {name} | {there.mean():.1f} ({there.std():.1f}, {len(there)}) | {here} | {verdict} |"
+    return [name, f"{there.mean():.1f} ({there.std():.1f}, {len(there)})", here, verdict]
 
 
 def main() -> None:
@@ -52,13 +53,9 @@ def main() -> None:
     missing = [str(run) for run in args.runs if not run.exists()]
     if missing:
         raise UsageError(f"No such run: {', '.join(missing)}.")
-    head = [
-        "Cumulative reward: mean (standard deviation, number of agents).",
-        "",
-        "| run | shipped | fresh | files |",
-        "|---|---|---|---|",
-    ]
-    write_text(args.output, "\n".join(head + [compare(run, args.shipped) for run in sorted(args.runs)]) + "\n")
+    rows = [compare(run, args.shipped) for run in sorted(args.runs)]
+    lines = ["Cumulative reward: mean (standard deviation, number of agents).", ""]
+    write_text(args.output, "\n".join([*lines, *table_lines(["run", "shipped", "fresh", "files"], rows)]) + "\n")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import tyro
 
 import envs
 from analysis.runs import POLICIES, description, read_run
+from analysis.wording import table_lines
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import write_text
 
@@ -68,16 +69,14 @@ def row_of(path: Path) -> dict[str, object] | None:
 
 def markdown(table: pd.DataFrame) -> str:
     """Return the table for reading: a row for each environment, learner and device."""
-    head = "| environment | learner | device | runs | seed-steps | hours in all | ms per seed-step (range) |"
-    lines = [head, "|---|---|---|---|---|---|---|"]
+    head = ["environment", "learner", "device", "runs", "seed-steps", "hours in all", "ms per seed-step (range)"]
+    cells = []
     for (env, algorithm, device), rows in table.groupby(["env", "algorithm", "device"], sort=False):
         cost = rows.milliseconds_per_seed_step
         spread = f"{cost.median():.2f} ({cost.min():.2f} to {cost.max():.2f})"
-        hours = rows.seconds.sum() / 3600
-        title = envs.get(env).title
-        steps = f"{rows.seed_steps.sum():,}"
-        lines.append(f"| {title} | {algorithm} | {device} | {len(rows)} | {steps} | {hours:.1f} | {spread} |")
-    return INTRODUCTION + "\n" + "\n".join(lines) + "\n"
+        hours, steps = f"{rows.seconds.sum() / 3600:.1f}", f"{rows.seed_steps.sum():,}"
+        cells.append([envs.get(env).title, algorithm, device, str(len(rows)), steps, hours, spread])
+    return "\n".join([INTRODUCTION, *table_lines(head, cells)]) + "\n"
 
 
 def main() -> None:

@@ -38,11 +38,12 @@ from safetensors.numpy import load_file
 
 import envs
 from analysis import data_quality
-from analysis.data_quality import COLOURS, MARKERS, correlation_text, short
+from analysis.data_quality import COLOURS, MARKERS, correlation_text
 from analysis.main_table import ARMS, title_of
 from analysis.plotting import BLACK, GREY, STYLE, save_figure
 from analysis.runs import Run, check_digest, common_iterations, description, read_run
 from analysis.statistics import bootstrap_interval
+from analysis.wording import fixed, short, table_lines, with_interval
 from envs.datasets import Episode, load_dataset
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import write_text
@@ -493,8 +494,7 @@ def bins_lines() -> list[str]:
 
 def share(value: float, low: float = math.nan, high: float = math.nan) -> str:
     """Format a share with its interval, or nothing where there is none."""
-    bounds = f" [{low:.2f}, {high:.2f}]" if math.isfinite(low) else ""
-    return f"{value:.2f}{bounds}" if math.isfinite(value) else ""
+    return with_interval(value, low, high, fixed(2))
 
 
 def coefficient_text(row: dict) -> str:
@@ -525,23 +525,24 @@ def name_of(row: dict) -> str:
 
 def markdown(rows: list[dict], missing: list[str]) -> str:
     """Return the tables for reading: warm starts and their own data, then policies that owe nothing to the data."""
-    head = "pairs in the data | agents | coverage | unweighted | half, twice the bins | transfer coefficient"
+    head = ["pairs in the data", "agents", "coverage", "unweighted", "half, twice the bins", "transfer coefficient"]
     lines = [INTRODUCTION, *bins_lines(), "", "## Warm starts and the data that they began with", ""]
-    lines += [f"| environment | arm | {head} | gain, share |", "|---" * 9 + "|"]
+    warm, other = [], []
     for row in (row for row in rows if row["own_data"]):
         low, high = row["gain_share_low"], row["gain_share_high"]
-        gain = short(row["gain_share"]) + data_quality.interval(low, high)
+        gain = with_interval(row["gain_share"], low, high, short)
         same = f", the same run as {row['same_run_as']}'s" if row["same_run_as"] else ""
-        lines.append(f"| {envs.get(row['env']).title} | {name_of(row)}{same} | {' | '.join([*cells(row), gain])} |")
+        warm.append([envs.get(row["env"]).title, name_of(row) + same, *cells(row), gain])
+    lines += table_lines(["environment", "arm", *head, "gain, share"], warm)
     for arm in WARM_STARTS:
         text = correlation_text(points(rows, arm))
         if text:
             lines += ["", f"{ARMS[arm]}, coverage and gain: {text}. Their interval is too narrow; see below."]
     lines += ["", "## Policies that owe nothing to the data", ""]
-    lines += [f"| environment | policy | its return | data | {head} |", "|---" * 10 + "|"]
     for row in (row for row in rows if row["llm"] is None):
         first = [envs.get(row["env"]).title, name_of(row), short(row["final_return"]), str(row["data"])]
-        lines.append(f"| {' | '.join([*first, *cells(row)])} |")
+        other.append([*first, *cells(row)])
+    lines += table_lines(["environment", "policy", "its return", "data", *head], other)
     lines += ["", "## Read with care", "", CARE.rstrip()]
     if missing:
         lines += ["", "## Missing", "", *(f"- {line}" for line in missing)]

@@ -26,10 +26,11 @@ from matplotlib.lines import Line2D
 from scipy import stats
 
 import envs
-from analysis.main_table import ARMS, number, title_of
+from analysis.main_table import ARMS, title_of
 from analysis.plotting import BLACK, BLUE, GREEN, GREY, ORANGE, STYLE, save_figure
 from analysis.runs import Run, common_iterations, read_run, select_runs
 from analysis.statistics import bootstrap_interval, difference_interval, probability_of_improvement
+from analysis.wording import short, table_lines, with_interval
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import write_text
 
@@ -136,7 +137,7 @@ def baseline_of(online: Run, random: Run | None) -> Baseline:
         if not math.isfinite(low):
             reason = "too few seeds for an interval"
         elif low <= 0:
-            gap = f"{short(last - random.mean_return())}{interval(low, high)}"
+            gap = f"{with_interval(last - random.mean_return(), low, high, short)}"
             reason = f"online RL's last level is not shown to exceed the random policy: the difference is {gap}"
     return Baseline(online, random, first, last, reason)
 
@@ -297,7 +298,7 @@ def correlation_text(rows: list[dict]) -> str:
     if found is None:
         return ""
     value, low, high, points = found
-    return f"Spearman's ρ = {short(value)}{interval(low, high)}, {points} points"
+    return f"Spearman's ρ = {with_interval(value, low, high, short)}, {points} points"
 
 
 def size_of(row: dict) -> float:
@@ -392,22 +393,10 @@ def _reasons(rows: list[dict], baselines: dict[str, Baseline]) -> list[str]:
     return reasons + [f"{envs.get(env).title}: no run llm-policy_{llm}" for env, llm in lacking]
 
 
-def short(value: float) -> str:
-    """Format a return or a share for reading, or nothing where there is none."""
-    if not math.isfinite(value):
-        return ""
-    return number(value) if abs(value) >= 10 else f"{value + 0.0:.2f}".replace("-0.00", "0.00").replace("-", "−")
-
-
-def interval(low: float, high: float) -> str:
-    """Format an interval, or nothing where there is none."""
-    return f" [{short(low)}, {short(high)}]" if math.isfinite(low) else ""
-
-
-def line_of(row: dict) -> str:
-    """Return a row's line for reading."""
+def cells(row: dict) -> list[str]:
+    """Return a row's cells for reading."""
     same = f", the same run as {row['same_run_as']}'s" if row["same_run_as"] else ""
-    cells = [
+    return [
         envs.get(row["env"]).title,
         title_of(row) + same,
         short(row["llm_return"]),
@@ -416,13 +405,12 @@ def line_of(row: dict) -> str:
         short(row["random_return"]),
         short(row["online_first"]),
         short(row["online_last"]),
-        short(row["quality"]) + interval(row["quality_low"], row["quality_high"]) + " per step" * row["per_step"],
-        short(row["gain"]) + interval(row["gain_low"], row["gain_high"]),
-        short(row["gain_share"]) + interval(row["gain_share_low"], row["gain_share_high"]),
+        with_interval(row["quality"], row["quality_low"], row["quality_high"], short) + " per step" * row["per_step"],
+        with_interval(row["gain"], row["gain_low"], row["gain_high"], short),
+        with_interval(row["gain_share"], row["gain_share_low"], row["gain_share_high"], short),
         f"{row['improvement']:.2f}",
         f"{row['seeds']}, {row['online_seeds']}",
     ]
-    return f"| {' | '.join(cells)} |"
 
 
 def missing_runs(named: dict[tuple[str, str, str], Run]) -> list[str]:
@@ -447,9 +435,9 @@ def missing_runs(named: dict[tuple[str, str, str], Run]) -> list[str]:
 
 def markdown(rows: list[dict], baselines: dict[str, Baseline], named: dict[tuple[str, str, str], Run]) -> str:
     """Return the table for reading, with what it lacks and what does not compare below it."""
-    head = "environment | arm | LLM's return | of them, used | longest | random | online, first | online, last"
-    head += " | quality | gain | gain, share | P(arm > online) | seeds (arm, online)"
-    lines = [INTRODUCTION, f"| {head} |", "|" + "---|" * (head.count(" | ") + 1), *map(line_of, rows), ""]
+    head = ["environment", "arm", "LLM's return", "of them, used", "longest", "random", "online, first", "online, last"]
+    head += ["quality", "gain", "gain, share", "P(arm > online)", "seeds (arm, online)"]
+    lines = [INTRODUCTION, *table_lines(head, map(cells, rows)), ""]
     for arm in WARM_STARTS:
         text = correlation_text([row for row in rows if row["arm"] == arm])
         if text:

@@ -22,11 +22,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 import envs
-from analysis.main_table import interval, number
 from analysis.plotting import BLACK, BLUE, GREY, ORANGE, STYLE, save_figure
 from analysis.protocols import DIFFERENCES
 from analysis.runs import Run, common_iterations, read_run
 from analysis.statistics import bootstrap_interval, difference_interval
+from analysis.wording import table_lines, with_interval
 from envs.errors import UsageError, run_command_line
 from envs.files import write_text
 
@@ -191,26 +191,26 @@ def draw(table: pd.DataFrame, runs: dict[tuple[str, str, str], Run]) -> plt.Figu
 
 def markdown(table: pd.DataFrame, runs: dict[tuple[str, str, str], Run]) -> str:
     """Return the table for reading, and what is missing."""
-    lines = ["| environment | side | difference | change [95% interval] | seeds |", "|---|---|---|---|---|"]
-    for row in table.itertuples():
-        change = number(row.change) + interval(row.low, row.high)
-        title = envs.get(row.env).title
-        lines.append(f"| {title} | {row.side} | {row.meaning} | {change} | {row.seeds} |")
-    lines += ["", "## The whole distance between the protocols", ""]
-    lines += ["| environment | released less paper [95% interval] | chains, seeds |", "|---|---|---|"]
-    missing = []
+    rows = [
+        [envs.get(row.env).title, row.side, row.meaning, with_interval(row.change, row.low, row.high), str(row.seeds)]
+        for row in table.itertuples()
+    ]
+    lines = table_lines(["environment", "side", "difference", "change [95% interval]", "seeds"], rows)
+    distances, missing = [], []
     for env in dict.fromkeys(table.env):
         distance = distance_of(runs, env)
         if distance is not None:
-            value = number(distance.value) + interval(distance.low, distance.high)
+            value = with_interval(distance.value, distance.low, distance.high)
             counts = f"{distance.seeds['released']} against {distance.seeds['paper']}"
             single = "" if distance.several else " (rests on a single one)"
-            lines.append(f"| {envs.get(env).title} | {value} | {counts}{single} |")
+            distances.append([envs.get(env).title, value, counts + single])
         for protocol in SIDES:
             names = [name for name, difference in DIFFERENCES.items() if env in difference.environments]
             absent = [name for name in names if (protocol, env, f"loro-{name}") not in runs]
             if absent:
                 missing.append(f"- {env}, {protocol}: no runs yet of {', '.join(absent)}.")
+    lines += ["", "## The whole distance between the protocols", ""]
+    lines += table_lines(["environment", "released less paper [95% interval]", "chains, seeds"], distances)
     foot = "\n## Not computed yet\n\n" + "\n".join(missing) + "\n" if missing else ""
     return INTRODUCTION + "\n" + "\n".join(lines) + "\n" + foot
 

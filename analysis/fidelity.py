@@ -40,10 +40,11 @@ import tyro
 from scipy import stats
 
 import envs
-from analysis.main_table import ARMS, interval, number
+from analysis.main_table import ARMS
 from analysis.runs import POLICIES, Run, read_runs
 from analysis.scales import BOUNDS
 from analysis.statistics import prediction_interval
+from analysis.wording import number, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
 from envs.files import write_text
 
@@ -185,36 +186,28 @@ def online_sentence(table: pd.DataFrame) -> str:
     return f"Of the {len(agreeing)} that agree and are not online RL, {vague} would hold online RL's number too."
 
 
-def line_of(row: dict) -> str:
-    """Return the line of one cell that is computed."""
-    ours = number(row["ours"]) + interval(row["low"], row["high"])
+def cells_of(row: dict) -> list[str]:
+    """Return the table's cells for one cell of the paper that is computed."""
+    ours = with_interval(row["ours"], row["low"], row["high"])
     count = f"{int(row['n'])}{', paper' if row['protocol'] == 'paper' else ''}"
     result = f"{row['result']} ({row['reason']})" if row["reason"] else row["result"]
     online = {True: "yes", False: "no"}.get(row["holds_online"], "")
     rank = "" if math.isnan(row["rank_p"]) else f"{row['rank_p']:.2f}"
-    cells = [envs.get(row["env"]).title, row["arm"], number(row["published"]), ours, count, result, online, rank]
-    return f"| {' | '.join(cells)} |"
+    return [envs.get(row["env"]).title, row["arm"], number(row["published"]), ours, count, result, online, rank]
 
 
 def markdown(table: pd.DataFrame) -> str:
     """Return the table for reading: the cells that are computed, a summary by arm, and what is not computed."""
-    head = (
-        "environment | arm | published | ours [prediction interval] | n | result | holds online RL too | rank test, p"
-    )
+    head = ["environment", "arm", "published", "ours [prediction interval]", "n", "result", "holds online RL too"]
+    head.append("rank test, p")
     intro = INTRODUCTION.format(sentence=sentence_of(table), online=online_sentence(table)).replace(" \n", "\n")
-    lines = [intro, f"| {head} |", "|---" * 8 + "|"]
     computed = table[table.result != ABSENT]
-    lines += [line_of(row) for row in computed.to_dict("records")]
-    lines += [
-        "",
-        "## By arm",
-        "",
-        "| arm | agree | do not agree | not decided | not computed |",
-        "|---|---|---|---|---|",
+    lines = [intro, *table_lines(head, map(cells_of, computed.to_dict("records"))), "", "## By arm", ""]
+    counts = [
+        [ARMS.get(arm, arm), *(str((rows.result == result).sum()) for result in (AGREES, DIFFERS, OPEN, ABSENT))]
+        for arm, rows in table.groupby(table.arm.str.split("_").str[0], sort=False)
     ]
-    for arm, rows in table.groupby(table.arm.str.split("_").str[0], sort=False):
-        counts = [int((rows.result == result).sum()) for result in (AGREES, DIFFERS, OPEN, ABSENT)]
-        lines.append(f"| {ARMS.get(arm, arm)} | {' | '.join(map(str, counts))} |")
+    lines += table_lines(["arm", "agree", "do not agree", "not decided", "not computed"], counts)
     absent = table[table.result == ABSENT]
     if not absent.empty:
         lines += ["", "## Not computed", ""]

@@ -15,6 +15,7 @@ that the authors stored has more than the other steps.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ import tyro
 
 import envs
 from analysis.statistics import bootstrap_interval, difference_interval
+from analysis.wording import table_lines, with_interval
 from envs.datasets import load_dataset, read_meta
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import write_text
@@ -260,13 +262,12 @@ def count(value: float | None, decimals: int = 0) -> str:
 def cells(row: dict[str, Any]) -> dict[str, str]:
     """Return the cells of a row, by column title."""
     mean, low, high = row["mean_return"], row["low"], row["high"]
-    interval = "" if math.isnan(low) else f" [{number(low, mean)}, {number(high, mean)}]"
     cut = f" (first {row['horizon']} of {row['played_horizon']} steps)"
     invalid, share = row["invalid_answers"], row["invalid_share"]
     return {
         "policy": row["policy"] + (cut if row["played_horizon"] > row["horizon"] else ""),
         "episodes": str(row["episodes"]),
-        "mean return": number(mean) + interval,
+        "mean return": with_interval(mean, low, high, partial(number, like=mean)),
         "than random": row["than_random"],
         "than the best constant": row["than_best_constant"],
         "mean length": f"{row['mean_length']:.1f}",
@@ -288,9 +289,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     for (env, horizon, rules), block in blocks.items():
         titles = [title for title in block[0] if any(shown[title] for shown in block)]
         lines += [f"## {envs.get(env).title}, {horizon} steps{f', {rules}' if rules else ''}", ""]
-        lines += [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
-        lines += [f"| {' | '.join(shown[title] for title in titles)} |" for shown in block]
-        lines.append("")
+        lines += [*table_lines(titles, ([shown[title] for title in titles] for shown in block)), ""]
     return "\n".join(lines)
 
 

@@ -25,6 +25,7 @@ from analysis.statistics import (
     interquartile_mean,
     probability_of_improvement,
 )
+from analysis.wording import number, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
 from envs.files import write_text
 
@@ -117,16 +118,6 @@ def tidy(runs: list[Run]) -> list[dict[str, object]]:
     return rows
 
 
-def number(value: float) -> str:
-    """Format a cumulative reward for reading."""
-    return f"{value:,.{0 if abs(value) >= 100 else 1}f}".replace("-", "−") if math.isfinite(value) else ""
-
-
-def interval(low: float, high: float) -> str:
-    """Format an interval, or nothing where there is none."""
-    return f" [{number(low)}, {number(high)}]" if math.isfinite(low) else ""
-
-
 def cell(row: dict | None) -> str:
     """Format one row of the tidy table as a cell: mean, interval, and how many runs are behind it."""
     if row is None:
@@ -134,7 +125,7 @@ def cell(row: dict | None) -> str:
     if row["arm"] in POLICIES:
         return f"{number(row['mean'])} ({row['episodes']} episodes)"
     count = f"{row['seeds']} x {row['repeats']}" if row["repeats"] > 1 else str(row["seeds"])
-    return f"{number(row['mean'])}{interval(row['low'], row['high'])} (n={count})"
+    return f"{with_interval(row['mean'], row['low'], row['high'])} (n={count})"
 
 
 def title_of(row: dict) -> str:
@@ -158,8 +149,8 @@ def settings(rows: list[dict]) -> dict[str, dict[str, dict]]:
     return groups
 
 
-def comparison(env: str, title: str, row: dict) -> str:
-    """Return the line that answers whether an arm's LLM data paid in `env`."""
+def comparison(env: str, title: str, row: dict) -> list[str]:
+    """Return the cells of the row that answers whether an arm's LLM data paid in `env`."""
     low, high = row["difference_low"], row["difference_high"]
     if not math.isfinite(low):
         verdict = "too few seeds for an interval"
@@ -167,9 +158,9 @@ def comparison(env: str, title: str, row: dict) -> str:
         verdict = "higher"
     else:
         verdict = "lower" if high < 0 else "no difference shown"
-    difference = number(row["difference"]) + interval(low, high)
+    difference = with_interval(row["difference"], low, high)
     protocol = "" if row["protocol"] == "paper" else f", {row['protocol']} protocol"
-    return f"| {envs.get(env).title} | {title}{protocol} | {difference} | {row['improvement']:.2f} | {verdict} |"
+    return [envs.get(env).title, title + protocol, difference, f"{row['improvement']:.2f}", verdict]
 
 
 def notes(env: str, groups: dict[str, dict[str, dict]]) -> list[str]:
@@ -201,12 +192,7 @@ def markdown(rows: list[dict[str, object]]) -> str:
     """Return the table for reading, with what it still lacks below it."""
     environments = {env: settings([row for row in rows if row["env"] == env]) for env in envs.ENVIRONMENTS}
     environments = {env: groups for env, groups in environments.items() if any(groups.values())}
-    lines = [
-        INTRODUCTION,
-        "| environment | arm | published | its first repeat | released protocol | its first repeat | paper protocol |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    answers, remarks = [], []
+    sums, answers, remarks = [], [], []
     for env, groups in environments.items():
         for title, cells in groups.items():
             shown = []
@@ -214,17 +200,17 @@ def markdown(rows: list[dict[str, object]]) -> str:
                 row = cells.get(protocol)
                 shown += [cell(row), number(row["first_repeat"]) if row and row["repeats"] > 1 else ""]
             shown.append(cell(cells.get("paper")))
-            lines.append(f"| {envs.get(env).title} | {title} | {' | '.join(shown)} |")
+            sums.append([envs.get(env).title, title, *shown])
             answers += [comparison(env, title, row) for row in cells.values() if row["difference"] is not None]
         remarks += notes(env, groups)
+    head = ["environment", "arm", "published", "its first repeat", "released protocol", "its first repeat"]
+    lines = [INTRODUCTION, *table_lines([*head, "paper protocol"], sums)]
     if answers:
         lines += ["", "## Does the warm start pay?", ""]
         lines += ["Each arm with LLM data against online RL under the same protocol; independent seeds.", ""]
-        lines += [
-            "| environment | arm | difference [95% interval] | P(arm > online) | the arm is |",
-            "|---|---|---|---|---|",
-        ]
-        lines += answers
+        lines += table_lines(
+            ["environment", "arm", "difference [95% interval]", "P(arm > online)", "the arm is"], answers
+        )
     if remarks:
         lines += ["", "## Read with care", "", *remarks]
     return "\n".join(lines) + "\n"

@@ -29,6 +29,7 @@ from analysis.statistics import (
     difference_interval,
     probability_of_improvement,
 )
+from analysis.wording import fixed, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
 from envs.files import write_text
 from envs.text import describe
@@ -393,14 +394,13 @@ def legend(figure: plt.Figure, grid: np.ndarray, note: str) -> None:
 # --- Tables for reading ----------------------------------------------------------------------------------------------
 
 
-def cell(row: dict, name: str, digits: int = 2) -> str:
+def cell(row: dict, name: str) -> str:
     """Return a mean with its interval, or nothing where there is none."""
     value = row.get(name, np.nan)
     if value is None or np.isnan(value):
         return ""
     low, high = row.get(f"{name}_low", np.nan), row.get(f"{name}_high", np.nan)
-    text = f"{value:.{digits}f}" + ("" if np.isnan(low) else f" [{low:.{digits}f}, {high:.{digits}f}]")
-    return text.replace("-", "−")
+    return with_interval(value, low, high, fixed(2))
 
 
 def arm_title(row: dict) -> str:
@@ -415,15 +415,10 @@ def arm_title(row: dict) -> str:
     return ", ".join([name, *filter(None, details)])
 
 
-def lines_of(head: str, rows: list[list[str]]) -> list[str]:
-    """Return a Markdown table."""
-    return [f"| {head} |", "|" + "---|" * (head.count(" | ") + 1), *(f"| {' | '.join(row)} |" for row in rows), ""]
-
-
 def learning_markdown(rows: list[dict]) -> list[str]:
     """Return the table of learners and policies for reading."""
-    head = "environment | arm | success over training | last success | last return | solved after | difference"
-    head += " | P(arm > plain) | seeds"
+    head = ["environment", "arm", "success over training", "last success", "last return", "solved after", "difference"]
+    head += ["P(arm > plain)", "seeds"]
     cells = []
     for row in rows:
         reached = (
@@ -433,7 +428,7 @@ def learning_markdown(rows: list[dict]) -> list[str]:
         means = [cell(row, name) for name in ("success", "last_success", "last_return")]
         more = [reached, cell(row, "difference"), cell(row, "improvement"), count]
         cells.append([describe(row["env"]).title, arm_title(row), *means, *more])
-    return lines_of(head, cells)
+    return [*table_lines(head, cells), ""]
 
 
 def size_text(size: float, row: dict) -> str:
@@ -456,25 +451,24 @@ def ratio_text(row: dict) -> str:
     if np.isinf(row["needed_plain"]):
         return f"below {row['needed'] / row['largest']:.2f}: plain CQL does not get there"
     bound = "at most " if row["needed"] <= row["smallest"] else ""
-    interval = "" if np.isnan(row["low"]) else f" [{number(row['low'])}, {number(row['high'])}]"
-    return f"{bound}{number(row['ratio'])}{interval}"
+    return bound + with_interval(row["ratio"], row["low"], row["high"], number)
 
 
 def offline_markdown(rows: list[dict], comparisons: list[dict]) -> list[str]:
     """Return both tables of the offline runs for reading."""
-    head = "environment | prior | level of success | needed with the prior | needed without | ratio"
+    head = ["environment", "prior", "level of success", "needed with the prior", "needed without", "ratio"]
     cells = []
     for row in comparisons:
         sizes = [size_text(row[name], row) for name in ("needed", "needed_plain")]
         cells.append([describe(row["env"]).title, row["prior"], f"{row['level']:g}", *sizes, ratio_text(row)])
-    lines = [CLAIM, *lines_of(head, cells)]
+    lines = [CLAIM, *table_lines(head, cells), ""]
     cells = []
     for row in rows:
         transitions = "" if row["transitions"] is None else str(row["transitions"])
         count = str(row["seeds"]) if "seeds" in row else f"{row['episodes']} episodes"
         means = [cell(row, name) for name in ("success", "return")]
         cells.append([describe(row["env"]).title, arm_title(row), transitions, *means, count])
-    return lines + lines_of("environment | arm | transitions | success | return | seeds", cells)
+    return [*lines, *table_lines(["environment", "arm", "transitions", "success", "return", "seeds"], cells), ""]
 
 
 def order(run: PriorRun) -> tuple:

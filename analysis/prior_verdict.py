@@ -26,6 +26,7 @@ from analysis.rule import (
 )
 from analysis.runs import POLICIES
 from analysis.statistics import difference_interval, stratified_interval
+from analysis.wording import signed, table_lines, with_interval
 from envs.errors import UsageError
 from envs.text import NAMES, describe
 
@@ -193,9 +194,7 @@ def no_longer_possible(states: list[str], good: str, bad: str) -> str:
 
 def text_of(estimate: Estimate) -> str:
     """Return a difference of shares with its interval."""
-    mean, low, high = estimate
-    bounds = f" [{low:+.2f}, {high:+.2f}]" if np.isfinite(low) else ""
-    return f"{mean:+.2f}{bounds}".replace("-", "−")
+    return with_interval(*estimate, signed(2))
 
 
 def difference(samples: Samples) -> Estimate:
@@ -220,19 +219,19 @@ def summary(judged: Judged) -> str:
     return f"{text_of((float(mean_difference(*strata)), *stratified_interval(strata, mean_difference)))} ({len(here)})"
 
 
-def environment_line(claim: dict[str, Any], env: str, prior: str, one: Differs | Saves | None, state: str) -> str:
-    """Return the line of one environment and one prior."""
+def environment_row(claim: dict[str, Any], env: str, prior: str, one: Differs | Saves | None, state: str) -> list[str]:
+    """Return the cells of one environment and one prior."""
     cells = [describe(env).title, prior]
     blank = 4 if claim["kind"] == "fewer" else 3
     if one is None:
-        return f"| {' | '.join([*cells, 'not computed yet', *[''] * blank])} |"
+        return [*cells, "not computed yet", *[""] * blank]
     seeds = f"{one.seeds[0]} against {one.seeds[1]}"
     if isinstance(one, Saves):
         sizes = [size_text(one.row[name], one.row) for name in ("needed", "needed_plain")]
-        return f"| {' | '.join([*cells, ratio_text(one.row), state, *sizes, seeds])} |"
+        return [*cells, ratio_text(one.row), state, *sizes, seeds]
     of_return = " (return)" if one.measure == "eval_return" else ""
     numbers = [text_of(difference(one.samples)) + of_return, state, text_of(difference(one.last))]
-    return f"| {' | '.join([*cells, *numbers, seeds])} |"
+    return [*cells, *numbers, seeds]
 
 
 def claim_lines(claim: dict[str, Any], judged: list[Judged], runs: Runs, controls: list[str]) -> list[str]:
@@ -245,29 +244,24 @@ def claim_lines(claim: dict[str, Any], judged: list[Judged], runs: Runs, control
             f" Sizes of data at which {claim['level']:.0%} succeed; claimed is a ratio below {claim['factor']:g}."
         )
     head = ["environment", "prior", *head]
-    lines += [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    rows = []
     for env in claim["environments"]:
         for one in judged:
             state = one.states[env] + (f" (p = {one.p_values[env]:.3f})" if env in one.p_values else "")
             known = " (known)" if env in claim.get("known", {}).get(one.llm, []) else ""
-            lines.append(environment_line(claim, env, one.llm, one.found[env], state + known))
+            rows.append(environment_row(claim, env, one.llm, one.found[env], state + known))
         for control in controls:
             beside = compared(runs, env, claim, control)
-            lines += [environment_line(claim, env, control, beside, "control")] if beside is not None else []
-    return [*lines, ""]
+            rows += [environment_row(claim, env, control, beside, "control")] if beside is not None else []
+    return [*lines, *table_lines(head, rows), ""]
 
 
 def section(content: dict[str, Any], runs: Runs, rule: dict[str, Any]) -> tuple[list[str], list[dict[str, str]]]:
     """Return the second paper's section of the page, and a row for the table of verdicts for each claim and LLM."""
     judged = [judge(claim, llm, runs, rule) for claim in content["claims"] for llm in content["llms"]]
-    lines = [
-        INTRODUCTION.format(**rule),
-        "| claim | LLM | difference or ratio | verdict | why |",
-        "|---|---|---|---|---|",
-    ]
-    for one in judged:
-        lines.append(f"| {one.claim['claim']} | {one.llm} | {summary(one)} | **{one.verdict}** | {one.evidence} |")
-    lines.append("")
+    cells = [[one.claim["claim"], one.llm, summary(one), f"**{one.verdict}**", one.evidence] for one in judged]
+    head = ["claim", "LLM", "difference or ratio", "verdict", "why"]
+    lines = [INTRODUCTION.format(**rule), *table_lines(head, cells), ""]
     for claim in content["claims"]:
         mine = [one for one in judged if one.claim is claim]
         lines += claim_lines(claim, mine, runs, content["controls"])

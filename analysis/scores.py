@@ -17,7 +17,6 @@ only environments in which all arms compared have runs are counted. The CSV is l
 reading, and ends with what is missing.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -29,7 +28,7 @@ import tyro
 
 import envs
 from analysis.figure_lines import figures_of, runs_of
-from analysis.main_table import ARMS, interval, number, title_of
+from analysis.main_table import ARMS, title_of
 from analysis.runs import POLICIES, PROTOCOLS, Run, common_iterations, read_runs
 from analysis.scales import SCALES
 from analysis.statistics import (
@@ -40,6 +39,7 @@ from analysis.statistics import (
     pooled_interquartile_mean,
     stratified_interval,
 )
+from analysis.wording import fixed, number, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
 from envs.files import write_text
 
@@ -275,15 +275,11 @@ def title(name: str) -> str:
     return title_of(found)
 
 
-def short(value: float, low: float, high: float) -> str:
-    """Format a normalised score or a probability with its interval."""
-    bounds = f" [{low:.2f}, {high:.2f}]" if math.isfinite(low) else ""
-    return f"{value + 0.0:.2f}{bounds}".replace("-", "−")
-
-
 def cell_lines(table: pd.DataFrame) -> list[str]:
-    """Return the lines of the cells: both axes beside each other."""
-    lines = []
+    """Return the table of the cells: both axes beside each other."""
+    head = ["environment", "arm", "protocol", "n"]
+    head += [f"{score}, {over}" for over in AXES for score in ("mean", "IQM", "normalised")]
+    shown_rows = []
     cells = table[(table.env != "all") & (table.score != "improvement")]
     for (env, arm, protocol), rows in cells.groupby(["env", "arm", "protocol"], sort=False):
         count = str(rows.seeds.iloc[0])
@@ -296,9 +292,9 @@ def cell_lines(table: pd.DataFrame) -> list[str]:
                 shown.append("")
                 continue
             value, low, high = found[["value", "low", "high"]].iloc[0]
-            shown.append(number(value) + interval(low, high) if score != "normalised mean" else short(value, low, high))
-        lines.append(f"| {' | '.join(shown)} |")
-    return lines
+            shown.append(with_interval(value, low, high, fixed(2) if score == "normalised mean" else number))
+        shown_rows.append(shown)
+    return table_lines(head, shown_rows)
 
 
 def extent_lines(table: pd.DataFrame) -> list[str]:
@@ -316,15 +312,16 @@ def extent_lines(table: pd.DataFrame) -> list[str]:
 
 def aggregate_lines(table: pd.DataFrame) -> list[str]:
     """Return the table across environments, a line for each protocol, axis and arm."""
-    lines = ["| protocol | over | arm | environments | mean | IQM |", "|---|---|---|---|---|---|"]
+    lines = []
     rows = table[(table.env == "all") & (table.score != "improvement")]
     for (protocol, over, arm), found in rows.groupby(["protocol", "over", "arm"], sort=False):
         scores = [
-            short(*found[found.score == f"normalised {s}"][["value", "low", "high"]].iloc[0]) for s in ("mean", "iqm")
+            with_interval(*found[found.score == f"normalised {s}"][["value", "low", "high"]].iloc[0], fixed(2))
+            for s in ("mean", "iqm")
         ]
         counted = f"{len(found.environments.iloc[0].split())} of {len(envs.ENVIRONMENTS)}"
-        lines.append(f"| {protocol} | {over} | {title(arm)} | {counted} | {' | '.join(scores)} |")
-    return lines
+        lines.append([protocol, over, title(arm), counted, *scores])
+    return table_lines(["protocol", "over", "arm", "environments", "mean", "IQM"], lines)
 
 
 def improvement_lines(table: pd.DataFrame) -> list[str]:
@@ -332,14 +329,14 @@ def improvement_lines(table: pd.DataFrame) -> list[str]:
     rows = table[table.score == "improvement"]
     names = [*envs.ENVIRONMENTS, "all"]
     titles = [envs.get(env).title for env in envs.ENVIRONMENTS] + ["mean over them"]
-    lines = [f"| protocol | over | arm > other | {' | '.join(titles)} |", "|---" * (len(titles) + 3) + "|"]
+    lines = []
     for (protocol, over, arm, against), found in rows.groupby(["protocol", "over", "arm", "against"], sort=False):
         cells = []
         for env in names:
             one = found[found.env == env]
-            cells.append("" if one.empty else short(*one[["value", "low", "high"]].iloc[0]))
-        lines.append(f"| {protocol} | {over} | {title(arm)} > {title(against)} | {' | '.join(cells)} |")
-    return lines
+            cells.append("" if one.empty else with_interval(*one[["value", "low", "high"]].iloc[0], fixed(2)))
+        lines.append([protocol, over, f"{title(arm)} > {title(against)}", *cells])
+    return table_lines(["protocol", "over", "arm > other", *titles], lines)
 
 
 def wanted(protocol: str, env: str, arms: list[str]) -> list[str]:
@@ -379,10 +376,7 @@ def missing_lines(runs: Runs, arms: list[str]) -> list[str]:
 
 def markdown(table: pd.DataFrame, runs: Runs, arms: list[str]) -> str:
     """Return the tables for reading."""
-    head = "environment | arm | protocol | n | mean, iterations | IQM, iterations | normalised, iterations"
-    head += " | mean, steps | IQM, steps | normalised, steps"
-    lines = [INTRODUCTION, *extent_lines(table), "", f"| {head} |", "|---" * (head.count("|") + 1) + "|"]
-    lines += cell_lines(table)
+    lines = [INTRODUCTION, *extent_lines(table), "", *cell_lines(table)]
     lines += ["", ACROSS, *aggregate_lines(table), "", IMPROVEMENT, *improvement_lines(table), "", CARE.rstrip()]
     missing = missing_lines(runs, arms)
     return "\n".join([*lines, *(["", "## Missing", "", *missing] if missing else [])]) + "\n"

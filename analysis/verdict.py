@@ -25,7 +25,6 @@ import yaml
 
 import envs
 from analysis.fidelity import UNCHANGED_ARMS, UNCHANGED_ENVIRONMENTS, released_run
-from analysis.main_table import interval, number
 from analysis.plotting import BLACK, BLUE, GREY, ORANGE, STYLE, save_figure
 from analysis.prior_verdict import check_claims, read_prior_runs, section
 from analysis.rule import (
@@ -43,6 +42,7 @@ from analysis.runs import POLICIES, Run, common_iterations, read_runs
 from analysis.scales import SCALES
 from analysis.scores import common_extent, cumulative
 from analysis.statistics import RESAMPLES, bootstrap_interval, difference_interval, ratio_interval
+from analysis.wording import fixed, number, signed, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
 from envs.files import write_text
 
@@ -370,20 +370,16 @@ def pooled(pairs: list[Pair]) -> Estimate:
 
 def times(estimate: Estimate) -> str:
     """Format a ratio with its interval."""
-    mean, low, high = estimate
-    if not np.isfinite(mean):
-        return ""
-    return f"{mean:.2f}" + (f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) else "")
+    return with_interval(*estimate, fixed(2)) if np.isfinite(estimate[0]) else ""
 
 
 def fine(estimate: Estimate) -> str:
     """Format a difference of returns per evaluation, which may be small, with its interval."""
 
-    def short(value: float) -> str:
+    def write(value: float) -> str:
         return number(value) if abs(value) >= 10 else f"{value + 0.0:.2g}".replace("-", "−")
 
-    mean, low, high = estimate
-    return short(mean) + (f" [{short(low)}, {short(high)}]" if np.isfinite(low) else "")
+    return with_interval(*estimate, write)
 
 
 def summary(judged: Judged, protocol: str) -> str:
@@ -396,9 +392,7 @@ def summary(judged: Judged, protocol: str) -> str:
     if judged.claim["kind"] == "factor":
         best = largest_ratio(pairs)
         return f"{times(best[1])} times in {envs.get(best[0]).title} {extent}" if best else ""
-    mean, low, high = pooled(pairs)
-    bounds = f" [{low:+.3f}, {high:+.3f}]" if np.isfinite(low) else ""
-    return f"{mean:+.3f}{bounds}".replace("-", "−") + f" {extent}"
+    return f"{with_interval(*pooled(pairs), signed(3))} {extent}"
 
 
 def introduction(judged: list[Judged], content: dict[str, Any]) -> str:
@@ -422,35 +416,36 @@ A mean with a single chain in it has no interval. Where two arms are not measure
 named below."""
 
 
-def environment_row(judged: Judged, env: str) -> str:
-    """Return the line of one environment in a claim's own table."""
+def environment_row(judged: Judged, env: str) -> list[str]:
+    """Return the cells of one environment in a claim's own table."""
     pair, factor = judged.pairs["paper"][env], judged.claim["kind"] == "factor"
     others = [other_cell(judged.pairs[protocol][env], protocol, factor) for protocol in ("published", "released")]
     title = envs.get(env).title
     if pair is None:
         blank = 2 if factor else 5
-        return f"| {title} | not computed yet |{' |' * blank} {' | '.join(others)} |"
+        return [title, "not computed yet", *[""] * blank, *others]
     seeds = f"{pair.seeds[0]} against {pair.seeds[1]}"
     if factor:
         cells = [times(pair.ratio()), times(pair.ratio(AFTER)), seeds]
     else:
-        mean, low, high = pair.difference()
-        steps = pair.difference(STEPS)
         state = judged.states[env]
         if env in judged.p_values and not pair.left_out:
             state += f" (p = {judged.p_values[env]:.3f})"
-        cells = [number(mean) + interval(low, high), state, number(steps[0]) + interval(*steps[1:])]
+        cells = [with_interval(*pair.difference()), state, with_interval(*pair.difference(STEPS))]
         cells += [fine(pair.difference(AFTER)), fine(pair.difference(END)), seeds]
     mark = "†" if pair.left_out else ""
-    return f"| {title}{mark} | {' | '.join([*cells, *others])} |"
+    return [title + mark, *cells, *others]
 
 
 def other_cell(pair: Pair | None, protocol: str, factor: bool) -> str:
     """Return the published or released number of one environment, with what it stands on."""
     if pair is None:
         return ""
-    mean, low, high = pair.difference()
-    text = times(pair.ratio()) if factor else number(mean) + (interval(low, high) if protocol == "released" else "")
+    difference = pair.difference()
+    if factor:
+        text = times(pair.ratio())
+    else:
+        text = with_interval(*difference) if protocol == "released" else number(difference[0])
     notes = ["one chain"] if protocol == "released" and min(pair.seeds) < 2 else []
     notes += [
         f"`{run.arm}` of `{run.protocol}`" for run in pair.runs if run.arm not in POLICIES and run.protocol != protocol
@@ -467,8 +462,7 @@ def environment_lines(judged: Judged) -> list[str]:
     if claim["kind"] == "factor":
         head = ["times [95% interval]", "times, after the warm-up", "seeds"]
     head = ["environment", *head, "published", "released"]
-    lines += [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    lines += [environment_row(judged, env) for env in judged.pairs["paper"]]
+    lines += table_lines(head, (environment_row(judged, env) for env in judged.pairs["paper"]))
     remarks = list(judged.remarks)
     for env, reason in claim.get("left_out", {}).items():
         where = f", {', '.join(reason['protocols'])}" if "protocols" in reason else ""
@@ -493,21 +487,22 @@ def verdicts(judged: list[Judged], of_priors: list[dict[str, str]]) -> pd.DataFr
     return whole[[*(column for column in whole if column != "why"), "why"]]
 
 
+def row_of(judged: Judged) -> list[str]:
+    """Return a claim's cells in the first table."""
+    numbers = [summary(judged, protocol) for protocol in PROTOCOLS]
+    return [judged.claim["claim"], *numbers, f"**{judged.verdict}**", judged.evidence]
+
+
 def markdown(judged: list[Judged], content: dict[str, Any], on_priors: list[str]) -> str:
     """Return the page: the table of verdicts, each claim environment by environment, the second paper's claims."""
+    head = ["claim", "published", "released protocol", "paper protocol", "verdict", "why"]
     lines = [
         "# The paper's claims, judged",
         "",
         introduction(judged, content)
         + (" The second paper's claims follow in a section of their own." * bool(on_priors)),
         "",
-        "| claim | published | released protocol | paper protocol | verdict | why |",
-        "|---|---|---|---|---|---|",
-    ]
-    for one in judged:
-        cells = [summary(one, protocol) for protocol in PROTOCOLS]
-        lines.append(f"| {one.claim['claim']} | {' | '.join(cells)} | **{one.verdict}** | {one.evidence} |")
-    lines += [
+        *table_lines(head, map(row_of, judged)),
         "",
         "## Environment by environment, protocol `paper`",
         "",

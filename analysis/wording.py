@@ -1,0 +1,38 @@
+"""How tables for reading write numbers, their intervals, and themselves: one minus sign and one form of each."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+Write = Callable[[float], str]
+"""How a number is written."""
+
+
+def number(value: float) -> str:
+    """Write a cumulative reward, or nothing where there is none."""
+    return f"{value:,.{0 if abs(value) >= 100 else 1}f}".replace("-", "−") if math.isfinite(value) else ""
+
+
+def short(value: float) -> str:
+    """Write a return or a share, or nothing where there is none."""
+    return number(value) if abs(value) >= 10 or not math.isfinite(value) else fixed(2)(value)
+
+
+def fixed(decimals: int) -> Write:
+    """Return a writer of numbers with so many decimals; what is rounded to zero has no sign."""
+    return lambda value: f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")
+
+
+def signed(decimals: int) -> Write:
+    """Return a writer of differences with so many decimals, always with their sign."""
+    return lambda value: f"{value:+.{decimals}f}".replace("-", "−")
+
+
+def with_interval(value: float, low: float, high: float, write: Write = number) -> str:
+    """Write a number and, where there is one, its interval; nothing where there is no number."""
+    bounds = "" if math.isnan(low) else f" [{write(low)}, {write(high)}]"
+    return "" if math.isnan(value) else write(value) + bounds
+
+
+def table_lines(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table: the titles of its columns, and its rows of cells."""
+    return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
