@@ -419,7 +419,8 @@ rule fresh_defects:
     message:
         "Drawing {output.pdf}"
     input:
-        defect_runs(f"{TREE}/"),
+        runs=defect_runs(f"{TREE}/"),
+        controls=defect_controls(f"{TREE}/"),
     output:
         pdf=f"{TREE}/paper_figs/defects.pdf",
         png=f"{TREE}/paper_figs/defects.png",
@@ -428,12 +429,14 @@ rule fresh_defects:
     log:
         f"{TREE}/logs/tables/defects.log",
     shell:
-        "python -m analysis.defects --runs {input} --output {output.pdf} --table {output.csv} > {log} 2>&1"
+        "python -m analysis.defects --runs {input.runs} --controls {input.controls} --output {output.pdf}"
+        " --table {output.csv} > {log} 2>&1"
 
 
 use rule fresh_defects as defects with:
     input:
-        there(defect_runs("")),
+        runs=there(defect_runs("")),
+        controls=there(defect_controls("")),
     output:
         pdf="paper_figs/{defects}.pdf",
         png=shown("paper_figs/{defects}.png", "defects", "4 Beyond the paper"),

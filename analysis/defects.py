@@ -9,6 +9,9 @@ interval over these seeds (or chains of repeats); an open dot has none. The dash
 the two protocols, grey and dotted where a single seed or chain stands for one of them. The warm-up's iterations are
 counted, as in the paper. Runs of one environment must have the same length. What is not among the runs is left out, and
 named in the table's foot.
+
+One difference is there between the arms too: the released code copies LORO's target network five times as often as
+online RL's. With `--controls`, online RL with LORO's, the table also says what a warm start is worth with the same.
 """
 
 from dataclasses import dataclass
@@ -24,12 +27,14 @@ from matplotlib.lines import Line2D
 import envs
 from analysis.plotting import BLACK, BLUE, GREY, ORANGE, STYLE, save_figure
 from analysis.protocols import DIFFERENCES
-from analysis.runs import Run, common_iterations, read_run
+from analysis.runs import Run, check_digest, common_iterations, description, read_run
 from analysis.statistics import bootstrap_interval, difference_interval
-from analysis.wording import table_lines, with_interval
+from analysis.wording import number, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
 from envs.files import write_text
 
+OFTEN = 200
+"""Updates between two copies to LORO's target network in the released code."""
 WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
 WHOLE = {
     True: {"color": BLACK, "lw": 0.8, "ls": (0, (4, 2)), "label": "whole distance between the protocols"},
@@ -44,6 +49,12 @@ Cumulative reward of LORO (7B, tau = 10, N = 3000). `plus`: the protocol `paper`
 it. `minus`: the protocol `released` with that one difference as `paper` has it. Change: the mean over the seeds (or
 chains of five repeats) that both have [95% bootstrap interval over them], and how many these are. Agents of the same
 seed begin with the same weights and meet the same random numbers: what only counts differently changes all alike.
+"""
+ALIKE = """\
+## LORO against online RL, with the same target network
+
+The authors' code copies LORO's target network every 200 updates and online RL's every 1,000. Here both have the same,
+all else as in `paper`: cumulative rewards, and LORO's less online RL's [95% bootstrap interval over independent seeds].
 """
 
 
@@ -68,16 +79,18 @@ class Args:
     """Draw the figure of defects and write its table."""
 
     runs: tuple[Path, ...]
-    """run files .../<protocol>/<env>/loro[-<difference>]_<llm>_tau<T>_n<N>.csv, of one LLM, tau and N"""
+    """run files .../<protocol>/<env>/loro[-<difference>]_<llm>_tau<T>_n<N>.csv, of one LLM, tau, N; online.csv"""
     output: Path
     """the PDF to write; the PNG goes beside it"""
     table: Path
     """the CSV to write; the .md goes beside it"""
+    controls: tuple[Path, ...] = ()
+    """run files of online RL with LORO's target network; their .json names the environment"""
 
 
-def cumulative(run: Run) -> pd.Series:
-    """Return the cumulative reward by seed, or by chain: the mean over its repeats."""
-    return run.table.groupby(["seed", "repeat"]).eval_return.sum().groupby("seed").mean()
+def cumulative(table: pd.DataFrame) -> pd.Series:
+    """Return the cumulative reward by seed of a run's table, or by chain: the mean over its repeats."""
+    return table.groupby(["seed", "repeat"]).eval_return.sum().groupby("seed").mean()
 
 
 def changes(run: Run, base: Run) -> np.ndarray:
@@ -85,7 +98,7 @@ def changes(run: Run, base: Run) -> np.ndarray:
 
     Not the difference of the two means: with five seeds against ten, how good the other five are would count too.
     """
-    pairs = (cumulative(run) - cumulative(base)).dropna().to_numpy()
+    pairs = (cumulative(run.table) - cumulative(base.table)).dropna().to_numpy()
     if len(pairs) == 0:
         raise UsageError(f"{run.path} and {base.path} have no seed in common: train them with the same --first-seed.")
     return pairs
@@ -117,12 +130,55 @@ def rows_of(runs: dict[tuple[str, str, str], Run], env: str) -> list[dict[str, o
     return rows
 
 
+def read_control(path: Path) -> tuple[str, pd.DataFrame]:
+    """Return the environment of a control and its table; raise UsageError where it is none."""
+    if not path.is_file():
+        raise UsageError(f"There is no run {path}.")
+    described = description(path)
+    check_digest(path, described.get("csv_sha256"))
+    told = described.get("arguments", {})
+    if (told.get("arm"), told.get("protocol"), told.get("target_update_interval")) != ("online", "paper", OFTEN):
+        raise UsageError(f"{path} is not online RL of the protocol paper with --target-update-interval {OFTEN}.")
+    return told["env"], pd.read_csv(path)
+
+
+def alike_rows(runs: dict[tuple[str, str, str], Run], controls: dict[str, pd.DataFrame]) -> list[dict[str, object]]:
+    """Return what a warm start changes where both arms copy their target network as often, seldom and often."""
+    rows = []
+    for env, control in controls.items():
+        arms = {1000: (runs.get(("paper", env, "loro")), runs.get(("paper", env, "online")))}
+        arms[OFTEN] = (runs.get(("paper", env, "loro-target")), control)
+        for interval, (loro, online) in arms.items():
+            if loro is None or online is None:
+                continue
+            against = online.table if isinstance(online, Run) else online
+            if against.iteration.nunique() != loro.iterations:
+                raise UsageError(f"{loro.path} and the online RL that it is held against differ in length.")
+            ours, theirs = cumulative(loro.table).to_numpy(), cumulative(against).to_numpy()
+            low, high = difference_interval(ours, theirs)
+            rows.append(
+                {
+                    "env": env,
+                    "side": "against online",
+                    "difference": f"target-{interval}",
+                    "meaning": f"LORO less online RL, both target networks copied every {interval:,} updates",
+                    "change": ours.mean() - theirs.mean(),
+                    "low": low,
+                    "high": high,
+                    "seeds": f"{len(ours)} against {len(theirs)}",
+                    "loro": ours.mean(),
+                    "online": theirs.mean(),
+                }
+            )
+    return rows
+
+
 def distance_of(runs: dict[tuple[str, str, str], Run], env: str) -> Distance | None:
     """Return the whole distance between the protocols in one environment; None where one has no run."""
     both = {protocol: runs.get((protocol, env, "loro")) for protocol in SIDES}
     if not all(both.values()):
         return None
-    sums = {protocol: cumulative(run).to_numpy() for protocol, run in both.items()}
+    sums = {protocol: cumulative(run.table).to_numpy() for protocol, run in both.items()}
     low, high = difference_interval(sums["released"], sums["paper"])
     value = sums["released"].mean() - sums["paper"].mean()
     return Distance(value, low, high, {protocol: len(values) for protocol, values in sums.items()})
@@ -189,7 +245,7 @@ def draw(table: pd.DataFrame, runs: dict[tuple[str, str, str], Run]) -> plt.Figu
     return figure
 
 
-def markdown(table: pd.DataFrame, runs: dict[tuple[str, str, str], Run]) -> str:
+def markdown(table: pd.DataFrame, runs: dict[tuple[str, str, str], Run], alike: list[dict[str, object]]) -> str:
     """Return the table for reading, and what is missing."""
     rows = [
         [envs.get(row.env).title, row.side, row.meaning, with_interval(row.change, row.low, row.high), str(row.seeds)]
@@ -211,6 +267,20 @@ def markdown(table: pd.DataFrame, runs: dict[tuple[str, str, str], Run]) -> str:
                 missing.append(f"- {env}, {protocol}: no runs yet of {', '.join(absent)}.")
     lines += ["", "## The whole distance between the protocols", ""]
     lines += table_lines(["environment", "released less paper [95% interval]", "chains, seeds"], distances)
+    if alike:
+        head = ["environment", "target network copied every", "LORO", "online RL", "difference", "seeds"]
+        cells = [
+            [
+                envs.get(row["env"]).title,
+                f"{int(row['difference'].removeprefix('target-')):,} updates",
+                number(row["loro"]),
+                number(row["online"]),
+                with_interval(row["change"], row["low"], row["high"]),
+                row["seeds"],
+            ]
+            for row in alike
+        ]
+        lines += ["", ALIKE, *table_lines(head, cells)]
     foot = "\n## Not computed yet\n\n" + "\n".join(missing) + "\n" if missing else ""
     return INTRODUCTION + "\n" + "\n".join(lines) + "\n" + foot
 
@@ -220,7 +290,7 @@ def main() -> None:
     args = tyro.cli(Args)
     runs: dict[tuple[str, str, str], Run] = {}
     for run in map(read_run, args.runs):
-        if run.protocol not in SIDES or not run.arm.startswith("loro"):
+        if run.protocol not in SIDES or not run.arm.startswith(("loro", "online")):
             continue
         first = runs.setdefault((run.protocol, run.env, run.arm), run)
         if first is not run:
@@ -230,10 +300,12 @@ def main() -> None:
     table = pd.DataFrame([row for env in envs.ENVIRONMENTS for row in rows_of(runs, env)])
     if table.empty:
         raise UsageError("None of the runs given is LORO with a single difference, beside LORO without it.")
+    alike = alike_rows(runs, dict(map(read_control, args.controls)))
     plt.rcParams.update(STYLE)
     save_figure(draw(table, runs), args.output)
-    write_text(args.table.with_suffix(".csv"), table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    write_text(args.table.with_suffix(".md"), markdown(table, runs))
+    csv = pd.concat([table, pd.DataFrame(alike)]).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    write_text(args.table.with_suffix(".csv"), csv)
+    write_text(args.table.with_suffix(".md"), markdown(table, runs, alike))
     print(f"{args.output}: {len(table)} differences drawn.")
 
 

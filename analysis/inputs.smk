@@ -124,7 +124,13 @@ def defect_runs(prefix):
     for env in config["defects"]:
         arms = ["loro", *(f"loro-{name}" for name, one in DIFFERENCES.items() if env in one.environments)]
         runs += [f"{prefix}results/runs/{p}/{env}/{arm_file(arm)}.csv" for p in ("paper", "released") for arm in arms]
-    return runs
+    return [*runs, *(f"{prefix}results/runs/paper/{env}/online.csv" for env in config["defects"])]
+
+
+def defect_controls(prefix):
+    """List online RL with LORO's target network, in the environments whose learner has one to copy."""
+    names = [name for name in REFERENCES if name.removeprefix("online-target-") in config["defects"]]
+    return [f"{prefix}results/reference/{name}.csv" for name in names]
 
 
 def claimed_runs(prefix):

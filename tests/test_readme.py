@@ -68,3 +68,12 @@ def test_every_file_it_links_to_exists():
 
 def test_ci_runs_the_readme_s_test_command():
     assert "make test" in (ROOT / ".ci/run").read_text()
+
+
+def test_every_estimate_with_an_interval_is_in_a_shipped_table():
+    estimate = re.compile(r"[−+]?\d[\d,.]* \[[−+]?\d[\d,.]*, [−+]?\d[\d,.]*\]")
+    tables = [path for path in (ROOT / "results").rglob("*.md") if path.name != "README.md"]
+    shipped = {found for path in tables for found in estimate.findall(path.read_text(encoding="utf-8"))}
+    told = estimate.findall(" ".join(README.split()))  # its lines break anywhere
+    assert len(told) > 50
+    assert [found for found in told if found not in shipped] == []

@@ -1,6 +1,7 @@
 """One difference at a time: what each changes, from both ends, against hand-computed numbers."""
 
 import csv
+import json
 import sys
 
 import matplotlib.pyplot as plt
@@ -76,6 +77,47 @@ def test_runs_without_a_seed_in_common_are_refused(tmp_path, monkeypatch, capsys
     assert stopped.value.code == 2 and "no seed in common" in capsys.readouterr().err
 
 
+def control(folder, values, **changed):
+    """Write a run of online RL with LORO's target network as `snakemake rerun/results/reference/...` does."""
+    arguments = {"env": "cartpole", "arm": "online", "protocol": "paper", "target_update_interval": 200} | changed
+    path = write_run(folder / "made", "paper", "cartpole", "online", values)
+    path = path.rename(folder / "online-target-cartpole.csv")
+    path.with_suffix(".json").write_text(json.dumps({"arguments": arguments}))
+    return path
+
+
+def test_both_arms_with_the_same_target_network_are_compared(tmp_path, monkeypatch):
+    """By hand: sums over 10 iterations of constant returns, the same for each of four seeds."""
+    arms = {"loro": 3.0, "loro-target": 8.0, "loro-shifted": 1.0, "online": 7.0}
+    flat = {name: np.full((4, 1, 10), value) for name, value in arms.items()}
+    names = {name: name if name == "online" else f"{name}_{SETTING}" for name in arms}
+    paths = [write_run(tmp_path, "paper", "cartpole", names[name], flat[name]) for name in arms]
+    path = control(tmp_path, np.full((5, 1, 10), 4.0))
+    table = tmp_path / "t.csv"
+    run(["--runs", *paths, "--controls", path, "--output", tmp_path / "f.pdf", "--table", table], monkeypatch)
+    found = [row for row in csv.DictReader(table.open()) if row["side"] == "against online"]
+    assert [(row["difference"], float(row["change"]), row["seeds"]) for row in found] == [
+        ("target-1000", -40, "4 against 4"),
+        ("target-200", 40, "4 against 5"),
+    ]
+    assert [(float(row["loro"]), float(row["online"])) for row in found] == [(30, 70), (80, 40)]
+    lines = table.with_suffix(".md").read_text().splitlines()
+    assert "| CartPole | 200 updates | 80.0 | 40.0 | 40.0 [40.0, 40.0] | 4 against 5 |" in lines
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [({"target_update_interval": 1000}, "--target-update-interval 200"), ({"arm": "loro"}, "is not online RL")],
+)
+def test_a_control_that_is_none_is_refused(tmp_path, monkeypatch, capsys, changed, told):
+    paths = [write_run(tmp_path, "paper", "cartpole", f"{a}_{SETTING}", returns(1)) for a in ("loro", "loro-shifted")]
+    path = control(tmp_path, returns(2), **changed)
+    with pytest.raises(SystemExit) as stopped:
+        run(["--runs", *paths, "--controls", path, "--output", tmp_path / "f.pdf", "--table", "t.csv"], monkeypatch)
+    assert stopped.value.code == 2 and told in capsys.readouterr().err
+    assert not (tmp_path / "f.pdf").exists()
+
+
 def test_one_chain_has_no_interval(tmp_path, monkeypatch):
     arms = [("loro", returns(1, 1, 5)), ("loro-discard", returns(2, 1, 5))]
     paths = [write_run(tmp_path, "released", "pendulum", f"{arm}_{SETTING}", values) for arm, values in arms]
@@ -94,7 +136,9 @@ def test_a_distance_that_rests_on_one_chain_looks_and_reads_otherwise(tmp_path):
         table = pd.DataFrame(defects.rows_of(runs, "cartpole"))
         axes = defects.draw(table, runs).axes[0]
         (line,) = [line for line in axes.lines if len(line.get_xdata()) == 2 and min(line.get_xdata()) > 20]
-        drawn.append((line.get_color(), line.get_linestyle(), "rests on a single one" in defects.markdown(table, runs)))
+        drawn.append(
+            (line.get_color(), line.get_linestyle(), "rests on a single one" in defects.markdown(table, runs, []))
+        )
     plt.close("all")
     assert drawn[0][:2] != drawn[1][:2] and (drawn[0][2], drawn[1][2]) == (True, False)
 
