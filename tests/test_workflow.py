@@ -1,5 +1,7 @@
 """The workflow on a clone: which jobs a target needs, whatever the modification times, and one small run for real."""
 
+import ast
+import csv
 import json
 import os
 import random
@@ -129,6 +131,16 @@ def test_jobs_choose_a_gpu_unless_the_configuration_says_cpu(clone):
         "rerun": ["python profiles/one_gpu.py python -m algos.dqn"],
         "rerun/quick": ["python -m algos.dqn"],
     }
+
+
+def test_a_job_s_time_limit_is_no_shorter_than_shipped_runs_took():
+    """The milliseconds per step in analysis/inputs.smk against the whole table of costs."""
+    source = (ROOT / "analysis/inputs.smk").read_text(encoding="utf-8")
+    allowed = ast.literal_eval(re.search(r"^MILLISECONDS = (\{.*?\})", source, re.MULTILINE | re.DOTALL)[1])
+    with (ROOT / "results/tables/cost.csv").open(encoding="utf-8", newline="") as file:
+        costs = [(row["env"], float(row["milliseconds_per_seed_step"])) for row in csv.DictReader(file)]
+    assert {env for env, _ in costs} == set(allowed)
+    assert [(env, cost) for env, cost in costs if cost > allowed[env]] == []
 
 
 def test_an_unknown_key_in_the_configuration_is_named(clone):
