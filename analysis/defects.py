@@ -48,7 +48,9 @@ INTRODUCTION = """\
 Cumulative reward of LORO (7B, tau = 10, N = 3000). `plus`: the protocol `paper` with one difference as `released` has
 it. `minus`: the protocol `released` with that one difference as `paper` has it. Change: the mean over the seeds (or
 chains of five repeats) that both have [95% bootstrap interval over them], and how many these are. Agents of the same
-seed begin with the same weights and meet the same random numbers: what only counts differently changes all alike.
+seed begin with the same weights and meet the same random numbers, so that what only counts differently changes all
+alike, up to rounding: five agents are computed side by side otherwise than ten, and a difference in the last digit can
+part two runs of the same seed for good.
 """
 ALIKE = """\
 ## LORO against online RL, with the same target network
@@ -238,8 +240,8 @@ def draw(table: pd.DataFrame, runs: dict[tuple[str, str, str], Run]) -> plt.Figu
             draw_side(axes, rows, names, distance, sign, color)
             axes.set_title(f"{envs.get(env).title}: {title}")
         panels[1].set_yticklabels([])
-    for axes in grid[-1]:
-        axes.set_xlabel("change of the cumulative reward")
+    for axes, how in zip(grid[-1], ("with it added", "with it taken away"), strict=True):
+        axes.set_xlabel(f"change of the cumulative reward {how}")
     entries = [Line2D([], [], **WHOLE[several]) for several in sorted(kinds, reverse=True)]
     figure.legend(handles=entries, loc="outside lower center", ncols=2, fontsize=6)
     return figure

@@ -118,7 +118,7 @@ def legend_entries(panels: list[dict[tuple[str, str] | str, Run]], over_steps: b
         elif key == ("loro", "paper") and len(details) == 1:
             label = f"{label} (τ={runs[0].tau}, N={runs[0].pretrain_steps})"
         elif key == ("loro", "released"):
-            label += ", first repeats" if over_steps else ""  # see plotting.Curve.points
+            label += ", first repeats" if over_steps else ", mean of its repeats"  # see plotting.Curve.points
             label += " (thin: one chain)" if any(Curve(run, style).alone for run in runs) else ""
         entries.append(Line2D([], [], **style, label=label))
     if any(run.tau for panel in panels for run in panel.values()):

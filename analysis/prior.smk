@@ -17,6 +17,7 @@ PRIOR_PRODUCTS = [
     for kind in PRIOR_KINDS
     for name in ("paper_figs/prior_{kind}.pdf", "results/tables/prior_{kind}.md")
 ]
+PRIOR_PRODUCTS.append("results/tables/prior_quality.md")
 PRIOR_ENCODER = "models/all-minilm-l6-v2/model.safetensors"
 PRIOR_LLMS = [name for name, prior in PRIOR["priors"].items() if "model" in prior]
 PRIOR_SCRIPTS = [name for name, prior in PRIOR["priors"].items() if "share" in prior]
@@ -30,6 +31,17 @@ PRIOR_DATASET = f"mixture{100 * PRIOR['success']:g}"
 
 
 include: "prior_inputs.smk"
+
+
+localrules:
+    fetch_encoder,
+    script_prior,
+    fresh_prior_figure,
+    prior_figure,
+    fresh_prior_quality,
+    prior_quality,
+    fresh_four_ways,
+    four_ways,
 
 
 rule fetch_encoder:
@@ -196,6 +208,32 @@ use rule fresh_prior_figure as prior_figure with:
         kind="|".join(PRIOR_KINDS),
     params:
         missing=lambda wildcards: prior_missing(wildcards.kind),
+
+
+rule fresh_prior_quality:
+    message:
+        "What the priors are worth before any learning"
+    input:
+        listed_priors(),
+    output:
+        csv=f"{TREE}/results/tables/prior_quality.csv",
+        md=f"{TREE}/results/tables/prior_quality.md",
+    log:
+        f"{TREE}/logs/tables/prior_quality.log",
+    shell:
+        "python -m analysis.prior_quality --priors {input} --output {output.csv} > {log} 2>&1"
+
+
+use rule fresh_prior_quality as prior_quality with:
+    input:
+        there(listed_priors()),
+    output:
+        csv="results/tables/{quality}.csv",
+        md="results/tables/{quality}.md",
+    log:
+        f"{TREE}/logs/shipped/tables/{{quality}}.log",
+    wildcard_constraints:
+        quality="prior_quality",  # a wildcard, because snakemake adds a forced rule without one to every target
 
 
 # --- LORO, mix, online RL and DQN-Prior side by side -----------------------------------------------------------------

@@ -47,7 +47,8 @@ INTRODUCTIONS = {
 # DQN with and without a prior, online
 
 Success over training is the mean of all evaluations' success: 1 is a game solved from the first evaluation on. Last:
-the mean of the last fifth of the evaluations. Solved after: training episodes until 5 evaluations in a row succeed in
+the mean of the last fifth of the evaluations, in which the best action is taken; in training: the same of the training
+episodes, in which actions are drawn. Solved after: training episodes until 5 evaluations in a row succeed in
 90%, the median over the seeds that get there (how many of them). Difference: success over training minus that of the
 learner without a prior.
 """,
@@ -78,8 +79,9 @@ learning.
 """
 ALFWORLD = """
 ALFWorld: 28 games of our making on its engine; unseen tasks are 26 others with other combinations of object and
-receptacle, played by agents that learn in the 28. Best, to scripted-N, is there what makes sense to who knows what the
-task means but not where things are. Observation and action are encoded apart (--encoded parts), not as one sentence.
+receptacle, played by agents that learn (in training) in the 28. Best, to scripted-N, is there what makes sense to who
+knows what the task means but not where things are. Observation and action are encoded apart (--encoded parts), not as
+one sentence.
 """
 
 
@@ -176,7 +178,7 @@ def learning_rows(runs: list[PriorRun], learner: str) -> list[dict]:
                 continue
             success, reached = run.curves().mean(axis=1), solved_after(run)
             row |= {"seeds": len(success), **summary(success, "success"), **summary(run.last(), "last_success")}
-            row |= summary(run.last("eval_return"), "last_return")
+            row |= summary(run.last("eval_return"), "last_return") | summary(run.last("train_success"), "last_training")
             row |= {"solved_after": float(np.median(reached)) if reached else np.nan, "solved": len(reached)}
             if plain is not None and run.arm != learner:
                 low, high = difference_interval(success, plain)
@@ -417,15 +419,15 @@ def arm_title(row: dict) -> str:
 
 def learning_markdown(rows: list[dict]) -> list[str]:
     """Return the table of learners and policies for reading."""
-    head = ["environment", "arm", "success over training", "last success", "last return", "solved after", "difference"]
-    head += ["P(arm > plain)", "seeds"]
+    head = ["environment", "arm", "success over training", "last success", "in training", "last return", "solved after"]
+    head += ["difference", "P(arm > plain)", "seeds"]
     cells = []
     for row in rows:
         reached = (
             f"{row['solved_after']:.0f} ({row['solved']})" if row.get("solved") else "never" if "solved" in row else ""
         )
         count = str(row["seeds"]) if "seeds" in row else f"{row['episodes']} episodes"
-        means = [cell(row, name) for name in ("success", "last_success", "last_return")]
+        means = [cell(row, name) for name in ("success", "last_success", "last_training", "last_return")]
         more = [reached, cell(row, "difference"), cell(row, "improvement"), count]
         cells.append([describe(row["env"]).title, arm_title(row), *means, *more])
     return [*table_lines(head, cells), ""]

@@ -74,6 +74,16 @@ def prior_file(game, prior):
     return shipped if prior_start(shipped) and game not in PRIOR_UNLISTED else f"{TREE}/{shipped}"
 
 
+def listed_priors():
+    """List the priors of the games whose texts can be listed, which hold them all."""
+    return [
+        prior_file(game, prior)
+        for game, priors in PRIOR["online"].items()
+        for prior in priors
+        if game not in PRIOR_UNLISTED
+    ]
+
+
 def prior_start(prior):
     """Return a shipped prior, to be used or gone on with; nothing where there is none or it is to be made afresh."""
     return prior if Path(prior).exists() and not config["collect_afresh"] else ""

@@ -40,6 +40,8 @@ both LLMs are far smaller than the paper's. Compared is success over training, t
 over at least {fewest_seeds} seeds; p-values are corrected for the claim's environments (Holm). Numbers: the mean
 difference over the environments that have runs [stratified bootstrap interval] (how many). Scripted and uniform priors
 are controls, no LLMs: they stand beside and decide nothing. Known: these runs had been read when the rule was written.
+An evaluation takes the likeliest or best action. How often the learner succeeds as it plays in training, where actions
+are drawn, is in `tables/prior_*.md`; for PPO with a strong prior the two can be far apart.
 """
 Runs = dict[tuple[str, str], PriorRun]
 """By environment and name."""

@@ -61,6 +61,7 @@ SUM, STEPS, AFTER, END = (
 )
 LAST = 20
 """Evaluations whose mean is where an arm ends (END)."""
+WITHIN = "within the margin"
 FARTHEST = 1.0
 """A difference as large as from random play to the expert; published ones beyond it stand at the figure's edge."""
 
@@ -519,13 +520,15 @@ def markdown(judged: list[Judged], content: dict[str, Any], on_priors: list[str]
     return "\n".join([*lines, *on_priors]).rstrip() + "\n"
 
 
-def draw(judged: list[Judged]) -> plt.Figure:
-    """Return the forest plot of the claims that compare two arms by a difference."""
+def draw(judged: list[Judged], margin: float) -> plt.Figure:
+    """Return the forest plot of the claims that compare two arms by a difference; `alike` is within the margin."""
     shown = [one for one in judged if one.claim["kind"] != "factor" and any(map(one.counted, PROTOCOLS))]
     figure, axes = plt.subplots(figsize=(7.0, 0.9 + 0.42 * len(shown)), layout="constrained")
     marks = {"ms": 3.5, "ls": "none"}
     beyond: list[tuple[float, float]] = []
     for place, one in enumerate(shown):
+        if one.claim["kind"] == "alike":
+            axes.barh(place, 2 * margin, 0.8, left=-margin, color="#EFE7F2", zorder=0, label=WITHIN)
         for offset, (protocol, (label, color)) in zip((-0.22, 0, 0.22), PROTOCOLS.items(), strict=True):
             pairs = one.counted(protocol)
             if not pairs:
@@ -557,7 +560,7 @@ def draw(judged: list[Judged]) -> plt.Figure:
         "difference of the normalised scores, mean over environments\n(how many, where not all of the claim's)"
     )
     figure.legend(
-        dict(zip(labels, handles, strict=True)).values(), dict.fromkeys(labels), loc="outside lower center", ncols=3
+        dict(zip(labels, handles, strict=True)).values(), dict.fromkeys(labels), loc="outside lower center", ncols=4
     )
     return figure
 
@@ -577,7 +580,7 @@ def main() -> None:
         section(content["priors"], read_prior_runs(of_priors), content["rule"]) if "priors" in content else ([], [])
     )
     plt.rcParams.update(STYLE)
-    save_figure(draw(judged), args.figure)
+    save_figure(draw(judged, content["rule"]["margin"]), args.figure)
     write_text(args.output.with_suffix(".csv"), verdicts(judged, rows).to_csv(index=False))
     write_text(args.output, markdown(judged, content, lines))
     print(f"{args.output}: " + "; ".join(f"{one.claim['claim']}: {one.verdict}" for one in judged) + ".")

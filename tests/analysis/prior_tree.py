@@ -9,13 +9,13 @@ HEADER = "seed,repeat,iteration,env_steps,train_return,eval_return,eval_length,l
 
 
 def write_prior_run(tree, env, name, success, returns=None, /, **arguments):
-    """Write success [seeds, iterations] as a run file with its .json and return its path."""
+    """Write success [seeds, iterations], in training half of it, as a run file with its .json and return its path."""
     path = Path(tree) / "results" / "runs" / "prior" / env / f"{name}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     success = np.asarray(success, dtype=np.float64)
     returns = success if returns is None else np.asarray(returns, dtype=np.float64)
     rows = [
-        f"{seed},0,{iteration},{100 * (iteration + 1)},,{returns[seed, iteration]!r},9,,,,{value!r}"
+        f"{seed},0,{iteration},{100 * (iteration + 1)},,{returns[seed, iteration]!r},9,,,{value / 2!r},{value!r}"
         for (seed, iteration), value in np.ndenumerate(success)
     ]
     path.write_text("\n".join([HEADER, *(row.replace("np.float64(", "").replace(")", "") for row in rows)]) + "\n")

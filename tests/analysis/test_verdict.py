@@ -247,7 +247,7 @@ def test_runs_of_other_lengths_are_refused(tmp_path, monkeypatch, capsys):
 
 def test_published_points_far_outside_stand_at_the_edge_with_their_number(tmp_path):
     runs = runs_of(tmp_path, [60] * 6, [50] * 6) | runs_of(tmp_path, [900] * 6, [50] * 6, "published", seeds=1)
-    figure = verdict.draw([judge(runs, kind="greater", against=OTHER)])
+    figure = verdict.draw([judge(runs, kind="greater", against=OTHER)], margin=0.05)
     axes = figure.axes[0]
     assert axes.get_xlim()[1] < 0.2 and [text.get_text() for text in axes.texts] == ["+8.50"]
     plt.close("all")
