@@ -85,7 +85,7 @@ def legend(lines: list[Line], runs: dict[tuple[str, str], Run]) -> list[Line2D |
     there = {name for _, name in runs}
     shown = {line.label: line.color for line in lines if line.run in there}
     entries: list[Line2D | Patch] = [Line2D([], [], color=color, label=label) for label, color in shown.items()]
-    names = {"paper": "protocol paper", "released": "released", "published": "as published"}
+    names = {"paper": "protocol paper", "released": "released, mean of its repeats", "published": "as published"}
     for protocol in dict.fromkeys(protocol for protocol in names if any(key[0] == protocol for key in runs)):
         alone = any(Curve(run, {}).alone for key, run in runs.items() if key[0] == protocol)
         label = names[protocol] + (" (thin: one chain)" if alone else "")
