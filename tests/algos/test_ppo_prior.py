@@ -166,6 +166,17 @@ def test_seed_of_a_batch_is_the_seed_alone(tmp_path, monkeypatch):
     assert len({row["loss"] for row in together if row["iteration"] == "0"}) == 3, "seeds must differ"
 
 
+@pytest.mark.parametrize(("env", "actions", "longest"), [("cartpole", 2, 200), ("frozen-lake", 4, 100)])
+def test_loro_s_environments_are_learnt_in_too(env, actions, longest, tmp_path, monkeypatch):
+    """A uniform prior is log(actions) less entropy away, and a policy at its start close to uniform."""
+    prior = ["--arm", "ppo-prior", "--prior", write_uniform(tmp_path / "u.jsonl", env)]
+    run(ppo_prior, [*QUICK, *prior, "--env", env, "--seeds", 2, "--output", tmp_path / "x.csv"], monkeypatch)
+    rows = read(tmp_path / "x.csv")
+    assert len(rows) == 6 and all(0 < float(row["eval_length"]) <= longest for row in rows)
+    assert all(0 <= float(row["kl"]) < 0.5 * np.log(actions) for row in rows)
+    assert all(row["eval_success"] == "" for row in rows), "success is not defined there"
+
+
 @pytest.mark.parametrize("saves", [1, 2])
 def test_stopped_and_resumed_gives_the_same_bytes(saves, tmp_path, monkeypatch):
     arguments = [*QUICK, "--arm", "ppo-prior", "--prior", write_perfect(tmp_path / "p.jsonl", 0.3), "--seeds", 2]
