@@ -43,7 +43,7 @@ from analysis.main_table import ARMS, title_of
 from analysis.plotting import BLACK, GREY, STYLE, save_figure
 from analysis.runs import Run, check_digest, common_iterations, description, read_run
 from analysis.statistics import bootstrap_interval
-from analysis.wording import fixed, short, table_lines, with_interval
+from analysis.wording import estimate, fixed, short, table_lines
 from envs.datasets import Episode, load_dataset
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import write_text
@@ -492,11 +492,6 @@ def bins_lines() -> list[str]:
     return lines
 
 
-def share(value: float, low: float = math.nan, high: float = math.nan) -> str:
-    """Format a share with its interval, or nothing where there is none."""
-    return with_interval(value, low, high, fixed(2))
-
-
 def coefficient_text(row: dict) -> str:
     """Format a transfer coefficient: infinite for how many agents, and over the pairs that are there."""
     covered = "" if math.isnan(row["coefficient_covered"]) else f"{row['coefficient_covered']:,.1f}"
@@ -511,9 +506,9 @@ def cells(row: dict) -> list[str]:
     return [
         f"{row['pairs_in_data']} of {row['visits_in_data']:,}",
         str(row["seeds"]),
-        share(row["coverage"], row["coverage_low"], row["coverage_high"]),
-        share(row["coverage_unweighted"], row["coverage_unweighted_low"], row["coverage_unweighted_high"]),
-        ", ".join(filter(None, (share(row["coverage_half_bins"]), share(row["coverage_double_bins"])))),
+        estimate(row, "coverage", fixed(2)),
+        estimate(row, "coverage_unweighted", fixed(2)),
+        ", ".join(filter(None, (estimate(row, f"coverage_{bins}_bins", fixed(2)) for bins in ("half", "double")))),
         coefficient_text(row),
     ]
 
@@ -529,10 +524,8 @@ def markdown(rows: list[dict], missing: list[str]) -> str:
     lines = [INTRODUCTION, *bins_lines(), "", "## Warm starts and the data that they began with", ""]
     warm, other = [], []
     for row in (row for row in rows if row["own_data"]):
-        low, high = row["gain_share_low"], row["gain_share_high"]
-        gain = with_interval(row["gain_share"], low, high, short)
         same = f", the same run as {row['same_run_as']}'s" if row["same_run_as"] else ""
-        warm.append([envs.get(row["env"]).title, name_of(row) + same, *cells(row), gain])
+        warm.append([envs.get(row["env"]).title, name_of(row) + same, *cells(row), estimate(row, "gain_share", short)])
     lines += table_lines(["environment", "arm", *head, "gain, share"], warm)
     for arm in WARM_STARTS:
         text = correlation_text(points(rows, arm))

@@ -30,7 +30,7 @@ from analysis.main_table import ARMS, title_of
 from analysis.plotting import BLACK, BLUE, GREEN, GREY, ORANGE, STYLE, save_figure
 from analysis.runs import Run, common_iterations, read_run, select_runs
 from analysis.statistics import bootstrap_interval, difference_interval, probability_of_improvement
-from analysis.wording import short, table_lines, with_interval
+from analysis.wording import estimate, short, table_lines, with_interval
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import write_text
 
@@ -137,7 +137,7 @@ def baseline_of(online: Run, random: Run | None) -> Baseline:
         if not math.isfinite(low):
             reason = "too few seeds for an interval"
         elif low <= 0:
-            gap = f"{with_interval(last - random.mean_return(), low, high, short)}"
+            gap = with_interval(last - random.mean_return(), low, high, short)
             reason = f"online RL's last level is not shown to exceed the random policy: the difference is {gap}"
     return Baseline(online, random, first, last, reason)
 
@@ -405,9 +405,9 @@ def cells(row: dict) -> list[str]:
         short(row["random_return"]),
         short(row["online_first"]),
         short(row["online_last"]),
-        with_interval(row["quality"], row["quality_low"], row["quality_high"], short) + " per step" * row["per_step"],
-        with_interval(row["gain"], row["gain_low"], row["gain_high"], short),
-        with_interval(row["gain_share"], row["gain_share_low"], row["gain_share_high"], short),
+        estimate(row, "quality", short) + " per step" * row["per_step"],
+        estimate(row, "gain", short),
+        estimate(row, "gain_share", short),
         f"{row['improvement']:.2f}",
         f"{row['seeds']}, {row['online_seeds']}",
     ]

@@ -27,14 +27,14 @@ from matplotlib.lines import Line2D
 import envs
 from analysis.plotting import BLACK, BLUE, GREY, ORANGE, STYLE, save_figure
 from analysis.protocols import DIFFERENCES
-from analysis.runs import Run, check_digest, common_iterations, description, read_run
+from analysis.runs import Run, common_iterations, description, read_run, read_table
 from analysis.statistics import bootstrap_interval, difference_interval
 from analysis.wording import number, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
 from envs.files import write_text
 
-OFTEN = 200
-"""Updates between two copies to LORO's target network in the released code."""
+SELDOM, OFTEN = 1000, 200
+"""Updates between two copies to the target network: online RL's and LORO's in the released code."""
 WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
 WHOLE = {
     True: {"color": BLACK, "lw": 0.8, "ls": (0, (4, 2)), "label": "whole distance between the protocols"},
@@ -90,9 +90,9 @@ class Args:
     """run files of online RL with LORO's target network; their .json names the environment"""
 
 
-def cumulative(table: pd.DataFrame) -> pd.Series:
-    """Return the cumulative reward by seed of a run's table, or by chain: the mean over its repeats."""
-    return table.groupby(["seed", "repeat"]).eval_return.sum().groupby("seed").mean()
+def cumulative(run: Run) -> pd.Series:
+    """Return the cumulative reward by seed, or by chain: the mean over its repeats."""
+    return run.table.groupby(["seed", "repeat"]).eval_return.sum().groupby("seed").mean()
 
 
 def changes(run: Run, base: Run) -> np.ndarray:
@@ -100,7 +100,7 @@ def changes(run: Run, base: Run) -> np.ndarray:
 
     Not the difference of the two means: with five seeds against ten, how good the other five are would count too.
     """
-    pairs = (cumulative(run.table) - cumulative(base.table)).dropna().to_numpy()
+    pairs = (cumulative(run) - cumulative(base)).dropna().to_numpy()
     if len(pairs) == 0:
         raise UsageError(f"{run.path} and {base.path} have no seed in common: train them with the same --first-seed.")
     return pairs
@@ -132,31 +132,26 @@ def rows_of(runs: dict[tuple[str, str, str], Run], env: str) -> list[dict[str, o
     return rows
 
 
-def read_control(path: Path) -> tuple[str, pd.DataFrame]:
-    """Return the environment of a control and its table; raise UsageError where it is none."""
-    if not path.is_file():
-        raise UsageError(f"There is no run {path}.")
-    described = description(path)
-    check_digest(path, described.get("csv_sha256"))
-    told = described.get("arguments", {})
+def read_control(path: Path) -> Run:
+    """Read a control; raise UsageError where it is none, Failure when it is damaged."""
+    table, told = read_table(path), description(path).get("arguments", {})
     if (told.get("arm"), told.get("protocol"), told.get("target_update_interval")) != ("online", "paper", OFTEN):
         raise UsageError(f"{path} is not online RL of the protocol paper with --target-update-interval {OFTEN}.")
-    return told["env"], pd.read_csv(path)
+    return Run(path, "paper", told["env"], "online", None, None, None, table)
 
 
-def alike_rows(runs: dict[tuple[str, str, str], Run], controls: dict[str, pd.DataFrame]) -> list[dict[str, object]]:
+def alike_rows(runs: dict[tuple[str, str, str], Run], controls: list[Run]) -> list[dict[str, object]]:
     """Return what a warm start changes where both arms copy their target network as often, seldom and often."""
     rows = []
-    for env, control in controls.items():
-        arms = {1000: (runs.get(("paper", env, "loro")), runs.get(("paper", env, "online")))}
+    for control in controls:
+        env = control.env
+        arms = {SELDOM: (runs.get(("paper", env, "loro")), runs.get(("paper", env, "online")))}
         arms[OFTEN] = (runs.get(("paper", env, "loro-target")), control)
         for interval, (loro, online) in arms.items():
             if loro is None or online is None:
                 continue
-            against = online.table if isinstance(online, Run) else online
-            if against.iteration.nunique() != loro.iterations:
-                raise UsageError(f"{loro.path} and the online RL that it is held against differ in length.")
-            ours, theirs = cumulative(loro.table).to_numpy(), cumulative(against).to_numpy()
+            common_iterations([loro, online], env)
+            ours, theirs = cumulative(loro).to_numpy(), cumulative(online).to_numpy()
             low, high = difference_interval(ours, theirs)
             rows.append(
                 {
@@ -180,7 +175,7 @@ def distance_of(runs: dict[tuple[str, str, str], Run], env: str) -> Distance | N
     both = {protocol: runs.get((protocol, env, "loro")) for protocol in SIDES}
     if not all(both.values()):
         return None
-    sums = {protocol: cumulative(run.table).to_numpy() for protocol, run in both.items()}
+    sums = {protocol: cumulative(run).to_numpy() for protocol, run in both.items()}
     low, high = difference_interval(sums["released"], sums["paper"])
     value = sums["released"].mean() - sums["paper"].mean()
     return Distance(value, low, high, {protocol: len(values) for protocol, values in sums.items()})
@@ -302,7 +297,7 @@ def main() -> None:
     table = pd.DataFrame([row for env in envs.ENVIRONMENTS for row in rows_of(runs, env)])
     if table.empty:
         raise UsageError("None of the runs given is LORO with a single difference, beside LORO without it.")
-    alike = alike_rows(runs, dict(map(read_control, args.controls)))
+    alike = alike_rows(runs, list(map(read_control, args.controls)))
     plt.rcParams.update(STYLE)
     save_figure(draw(table, runs), args.output)
     csv = pd.concat([table, pd.DataFrame(alike)]).to_csv(index=False, float_format="%.6g", lineterminator="\n")

@@ -50,7 +50,7 @@ from analysis.statistics import (
     probability_of_improvement,
     stratified_interval,
 )
-from analysis.wording import short, table_lines, with_interval
+from analysis.wording import estimate, short, table_lines
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import write_text
 
@@ -322,12 +322,6 @@ def draw(ways: Ways) -> plt.Figure:
     return figure
 
 
-def cell(row: dict[str, Any], name: str) -> str:
-    """Return a number with its interval, or nothing where there is none."""
-    value = row.get(name, np.nan)
-    return with_interval(value, row[f"{name}_low"], row[f"{name}_high"], short) if np.isfinite(value) else ""
-
-
 def markdown(rows: list[dict[str, Any]], llm: str, ways: Ways, meta: dict[str, Any], missing: tuple[str, ...]) -> str:
     """Return the page."""
     head = ["environment", "arm", "per evaluation", "over steps", "last", "against online RL", "against DQN, no prior"]
@@ -337,13 +331,15 @@ def markdown(rows: list[dict[str, Any]], llm: str, ways: Ways, meta: dict[str, A
         names = ("per_evaluation", "over_steps", "last", "against_online", "against_dqn")
         counts = [f"{row[name]:,.0f}" if name in row else "" for name in ("env_steps", "decisions", "texts")]
         seeds = str(row["seeds"]) if "seeds" in row else f"{row['episodes']} episodes"
-        shown.append([envs.get(row["env"]).title, row["arm"], *(cell(row, name) for name in names), *counts, seeds])
+        shown.append(
+            [envs.get(row["env"]).title, row["arm"], *(estimate(row, name, short) for name in names), *counts, seeds]
+        )
     lines = [INTRODUCTION.format(llm=llm, last=LAST), *table_lines(head, shown)]
     whole = [row for row in rows if row["env"] == "all"]
     titles = [envs.get(env).title for env in dict.fromkeys(env for env, _ in ways)]
     if whole and len(titles) > 1:
         lines += ["", f"Normalised (0 random play, 1 an expert), over steps, mean of {', '.join(titles)}:", ""]
-        cells = [[row["arm"], cell(row, "normalised"), str(row["seeds"])] for row in whole]
+        cells = [[row["arm"], estimate(row, "normalised", short), str(row["seeds"])] for row in whole]
         lines += table_lines(["arm", "normalised", "seeds"], cells)
     if missing:
         lines += ["", f"Not computed yet: {', '.join(missing)}."]

@@ -214,7 +214,7 @@ rule fresh_prior_quality:
     message:
         "What the priors are worth before any learning"
     input:
-        listed_priors(),
+        listed_priors(prior_file),
     output:
         csv=f"{TREE}/results/tables/prior_quality.csv",
         md=f"{TREE}/results/tables/prior_quality.md",
@@ -226,7 +226,7 @@ rule fresh_prior_quality:
 
 use rule fresh_prior_quality as prior_quality with:
     input:
-        there(listed_priors()),
+        there(listed_priors(shipped_prior)),
     output:
         csv="results/tables/{quality}.csv",
         md="results/tables/{quality}.md",
@@ -264,7 +264,7 @@ use rule fresh_four_ways as four_ways with:
     input:
         runs=there(four_ways_runs("")),
         datasets=there(rules.fresh_four_ways.input.datasets),
-        priors=there(rules.fresh_four_ways.input.priors),
+        priors=there([shipped_prior(env, FOUR_WAYS["llm"]) for env in FOUR_WAYS["environments"]]),
     output:
         pdf="paper_figs/{ways}.pdf",
         png=shown("paper_figs/{ways}.png", "prior", "7 The second paper"),

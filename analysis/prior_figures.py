@@ -29,7 +29,7 @@ from analysis.statistics import (
     difference_interval,
     probability_of_improvement,
 )
-from analysis.wording import fixed, table_lines, with_interval
+from analysis.wording import estimate, fixed, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
 from envs.files import write_text
 from envs.text import describe
@@ -48,9 +48,9 @@ INTRODUCTIONS = {
 
 Success over training is the mean of all evaluations' success: 1 is a game solved from the first evaluation on. Last:
 the mean of the last fifth of the evaluations, in which the best action is taken; in training: the same of the training
-episodes, in which actions are drawn. Solved after: training episodes until 5 evaluations in a row succeed in
-90%, the median over the seeds that get there (how many of them). Difference: success over training minus that of the
-learner without a prior.
+episodes, in which actions are drawn. Solved after: training episodes until 5 evaluations in a row succeed in 90%, the
+median over the seeds that get there (how many of them). Difference: success over training minus that of the learner
+without a prior.
 """,
     "offline": """\
 # CQL with and without a prior, offline
@@ -398,11 +398,7 @@ def legend(figure: plt.Figure, grid: np.ndarray, note: str) -> None:
 
 def cell(row: dict, name: str) -> str:
     """Return a mean with its interval, or nothing where there is none."""
-    value = row.get(name, np.nan)
-    if value is None or np.isnan(value):
-        return ""
-    low, high = row.get(f"{name}_low", np.nan), row.get(f"{name}_high", np.nan)
-    return with_interval(value, low, high, fixed(2))
+    return estimate(row, name, fixed(2))
 
 
 def arm_title(row: dict) -> str:

@@ -68,19 +68,21 @@ def missing_runs(runs):
     return " ".join(["--missing", *(f"{run.parent.name}/{run.stem}" for run in runs)] if runs else [])
 
 
+def shipped_prior(game, prior):
+    """Name a prior as it is shipped."""
+    return f"results/priors/{learns_in(game)}/{prior}.jsonl"
+
+
 def prior_file(game, prior):
     """Name a prior: the one that is shipped, unless it is to be made afresh."""
-    shipped = f"results/priors/{learns_in(game)}/{prior}.jsonl"
+    shipped = shipped_prior(game, prior)
     return shipped if prior_start(shipped) and game not in PRIOR_UNLISTED else f"{TREE}/{shipped}"
 
 
-def listed_priors():
-    """List the priors of the games whose texts can be listed, which hold them all."""
+def listed_priors(named):
+    """List the priors of the games whose texts can be listed, which hold them all, as `named` names them."""
     return [
-        prior_file(game, prior)
-        for game, priors in PRIOR["online"].items()
-        for prior in priors
-        if game not in PRIOR_UNLISTED
+        named(game, prior) for game, priors in PRIOR["online"].items() for prior in priors if game not in PRIOR_UNLISTED
     ]
 
 

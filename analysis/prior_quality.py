@@ -2,8 +2,8 @@
 
     python -m analysis.prior_quality --priors results/priors/overcooked-*/*.jsonl --output .../prior_quality.csv
 
-What is best is told by a scripted prior of the same game, whose rows stand above their lowest entry where an action is
-best in some state that reads so. Priors are read as DQN-Prior reads them in these games: scores through the softmax.
+What is best is told by a scripted prior of the same game, which gives more than its floor to an action that is best in
+some state that reads so. Priors are read as DQN-Prior reads them in these games: scores through the softmax.
 """
 
 import json
@@ -76,12 +76,9 @@ def probabilities(row: dict[str, Any]) -> np.ndarray:
     return weights / weights.sum()
 
 
-def best_actions(table: dict[Question, np.ndarray]) -> dict[Question, np.ndarray]:
-    """Return which actions are best, as the scripted prior `table` tells: those above the floor that all share."""
-    best = {question: p > p.min() + 1e-9 for question, p in table.items()}
-    for question, p in table.items():
-        best[question] |= p.max() - p.min() < 1e-9  # nothing is above the floor: all are as good
-    return best
+def best_actions(table: dict[Question, np.ndarray], share: float) -> dict[Question, np.ndarray]:
+    """Return which actions are best, as a scripted prior tells: above what is left to all when `share` is taken off."""
+    return {question: p > (1 - share) / len(p) + 1e-9 for question, p in table.items()}
 
 
 def row_of(game: str, prior: str, found: dict[Question, np.ndarray], best: dict[Question, np.ndarray]) -> dict:
@@ -107,13 +104,12 @@ def rows_of(paths: tuple[Path, ...]) -> list[dict]:
     priors = {(path.parent.name, path.stem): read_prior(path) for path in paths}
     rows = []
     for game in dict.fromkeys(game for game, _ in priors):
-        scripted = {
-            name: found for (of, name), (header, found) in priors.items() if of == game and header.get("scripted_share")
-        }
-        if not scripted:
+        here = {name: prior for (of, name), prior in priors.items() if of == game}
+        told = [(found, header["scripted_share"]) for header, found in here.values() if header.get("scripted_share")]
+        if not told:
             raise UsageError(f"{game}: give a scripted prior too (scripted-50), which tells what is best.")
-        best = best_actions(next(iter(scripted.values())))
-        rows += [row_of(game, name, found, best) for (of, name), (_, found) in priors.items() if of == game]
+        best = best_actions(*told[0])
+        rows += [row_of(game, name, found, best) for name, (_, found) in here.items()]
     return rows
 
 

@@ -76,19 +76,24 @@ def read_run(path: Path) -> Run:
     protocol, env = (path.parts[-3], path.parts[-2]) if len(path.parts) >= 3 else ("", "")
     if name is None or protocol not in PROTOCOLS or env not in envs.ENVIRONMENTS:
         raise UsageError(f"{path} is not named like a run: .../<protocol>/<env>/<arm>.csv.")
+    table, described = read_table(path), description(path)
+    arm, llm, tau, steps = name.groups()
+    run = Run(path, protocol, env, arm, llm, int(tau) if tau else None, int(steps) if steps else None, table)
+    check_description(run, described)
+    return run
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a run's rows, whatever it is named; raise UsageError where there is no file, Failure when it is damaged."""
     if not path.is_file():
         raise UsageError(f"There is no run {path}.")
-    described = description(path)
-    check_digest(path, described.get("csv_sha256"))
+    check_digest(path, description(path).get("csv_sha256"))
     try:
         table = pd.read_csv(path)
     except ValueError as error:  # of pandas' parser, or an encoding that is not UTF-8
         raise Failure(f"Run {path} cannot be read as a table ({error}).") from error
     _check_table(path, table)
-    arm, llm, tau, steps = name.groups()
-    run = Run(path, protocol, env, arm, llm, int(tau) if tau else None, int(steps) if steps else None, table)
-    check_description(run, described)
-    return run
+    return table
 
 
 def read_runs(paths: Iterable[Path]) -> dict[tuple[str, str, str], Run]:

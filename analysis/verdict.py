@@ -61,7 +61,6 @@ SUM, STEPS, AFTER, END = (
 )
 LAST = 20
 """Evaluations whose mean is where an arm ends (END)."""
-WITHIN = "within the margin"
 FARTHEST = 1.0
 """A difference as large as from random play to the expert; published ones beyond it stand at the figure's edge."""
 
@@ -528,7 +527,7 @@ def draw(judged: list[Judged], margin: float) -> plt.Figure:
     beyond: list[tuple[float, float]] = []
     for place, one in enumerate(shown):
         if one.claim["kind"] == "alike":
-            axes.barh(place, 2 * margin, 0.8, left=-margin, color="#EFE7F2", zorder=0, label=WITHIN)
+            axes.barh(place, 2 * margin, 0.8, left=-margin, color="#EFE7F2", zorder=0, label="within the margin")
         for offset, (protocol, (label, color)) in zip((-0.22, 0, 0.22), PROTOCOLS.items(), strict=True):
             pairs = one.counted(protocol)
             if not pairs:

@@ -1,7 +1,8 @@
 """How tables for reading write numbers, their intervals, and themselves: one minus sign and one form of each."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 Write = Callable[[float], str]
 """How a number is written."""
@@ -31,6 +32,11 @@ def with_interval(value: float, low: float, high: float, write: Write = number) 
     """Write a number and, where there is one, its interval; nothing where there is no number."""
     bounds = "" if math.isnan(low) else f" [{write(low)}, {write(high)}]"
     return "" if math.isnan(value) else write(value) + bounds
+
+
+def estimate(row: Mapping[str, Any], name: str, write: Write = number) -> str:
+    """Write the number `name` of a row with its interval, `name_low` to `name_high`; nothing where there is none."""
+    return with_interval(*(row.get(key, math.nan) for key in (name, f"{name}_low", f"{name}_high")), write)
 
 
 def table_lines(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -173,3 +173,13 @@ def test_no_difference_is_one_sentence(tmp_path, monkeypatch, capsys):
     error = capsys.readouterr().err
     assert stopped.value.code == 2 and "single difference" in error and error.count("\n") == 1
     assert not (tmp_path / "f.pdf").exists() and not (tmp_path / "t.csv").exists()
+
+
+def test_a_damaged_control_is_one_sentence(tmp_path, monkeypatch, capsys):
+    paths = [write_run(tmp_path, "paper", "cartpole", f"{a}_{SETTING}", returns(1)) for a in ("loro", "loro-shifted")]
+    path = control(tmp_path, returns(2))
+    path.write_text(path.read_text().rsplit("\n", 2)[0] + "\n")
+    with pytest.raises(SystemExit) as stopped:
+        run(["--runs", *paths, "--controls", path, "--output", tmp_path / "f.pdf", "--table", "t.csv"], monkeypatch)
+    error = capsys.readouterr().err
+    assert stopped.value.code == 1 and "is incomplete" in error and "Traceback" not in error
