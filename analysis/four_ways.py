@@ -25,6 +25,7 @@ import pandas as pd
 import tyro
 
 import envs
+from analysis.measures import common_extent, cumulative, length
 from analysis.plotting import (
     BLACK,
     BLUE,
@@ -42,7 +43,6 @@ from analysis.plotting import (
 from analysis.prior_runs import read_prior_run
 from analysis.runs import POLICIES, Run, description, read_run
 from analysis.scales import SCALES
-from analysis.scores import common_extent, cumulative, length
 from analysis.statistics import (
     bootstrap_interval,
     difference_interval,

@@ -17,7 +17,6 @@ from analysis.rule import (
     FAILS,
     HOLDS,
     OPEN,
-    Estimate,
     Samples,
     Verdict,
     adjusted_p_values,
@@ -25,7 +24,7 @@ from analysis.rule import (
     state_by_p_value,
 )
 from analysis.runs import POLICIES
-from analysis.statistics import difference_interval, stratified_interval
+from analysis.statistics import Estimate, difference_interval, stratified_interval
 from analysis.wording import signed, table_lines, with_interval
 from envs.errors import UsageError
 from envs.text import NAMES, describe

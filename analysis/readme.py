@@ -12,6 +12,7 @@ from pathlib import Path
 
 import tyro
 
+from analysis.main_table import ARMS
 from envs.errors import UsageError, run_command_line
 from envs.files import write_text
 
@@ -54,9 +55,11 @@ def fidelity(results: Path) -> str:
 
 
 def gains(results: Path) -> str:
-    """Every arm of the main figure against online RL."""
+    """LORO, mix, and what tells the LLM's part from pretraining's, against online RL."""
     text = (results / "tables/main.md").read_text(encoding="utf-8")
-    return written(table_below(text, "## Does the warm start pay?"))
+    head, line, *rows = table_below(text, "## Does the warm start pay?")
+    shown = ("LORO (", ARMS["mix"], ARMS["pretrain-on-policy"], ARMS["pretrain-random"])
+    return written([head, line, *(row for row in rows if row[1].startswith(shown))])
 
 
 SNIPPETS: dict[str, Callable[[Path], str]] = {"verdict": verdict, "fidelity": fidelity, "gains": gains}

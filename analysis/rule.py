@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from analysis.statistics import difference_p_value, holm
+from analysis.statistics import Estimate, difference_p_value, holm
 
 SIGNIFICANT = 0.05
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
 Samples = tuple[np.ndarray, np.ndarray]
 """What each seed of both arms earns."""
-Estimate = tuple[float, float, float]
-"""A number and its 95% interval, NaN where one side has a single seed."""
 
 
 @dataclass(frozen=True)

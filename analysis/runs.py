@@ -83,6 +83,30 @@ def read_run(path: Path) -> Run:
     return run
 
 
+def read_own_run(path: Path) -> Run:
+    """Read a run that may lie anywhere and be called anything: what it is stands in the .json beside it.
+
+    Raises UsageError where there is no run or no such .json, Failure when one of them is damaged.
+    """
+    table, described = read_table(path), description(path)
+    told = described.get("arguments", {})
+    if told.get("env") not in envs.ENVIRONMENTS or "arm" not in told:
+        raise UsageError(f"{description_file(path)} does not tell how {path} was made: give a run that algos/ wrote.")
+    alone = told["arm"] in ("online", "ppo")
+    run = Run(
+        path,
+        protocol=told.get("protocol", "paper"),
+        env=told["env"],
+        arm=told["arm"],
+        llm=Path(told["dataset"]).name if told.get("dataset") else None,
+        tau=None if alone else told.get("tau"),
+        pretrain_steps=None if alone or told["arm"] == "mix" else told.get("pretrain_steps"),
+        table=table,
+    )
+    check_whole(run, described)
+    return run
+
+
 def read_table(path: Path) -> pd.DataFrame:
     """Read a run's rows, whatever it is named; raise UsageError where there is no file, Failure when it is damaged."""
     if not path.is_file():
@@ -147,6 +171,12 @@ def check_description(run: Run, described: dict[str, Any]) -> None:
         made_with = Path(told.get(name) or "").name if name == "dataset" else told.get(name)
         if value is not None and name in told and str(made_with) != str(value):
             raise Failure(f"{run.path} was made with {name} {made_with}.")
+    check_whole(run, described)
+
+
+def check_whole(run: Run, described: dict[str, Any]) -> None:
+    """Raise Failure where a run lacks seeds, repeats or iterations that its .json says were made."""
+    told = described.get("arguments", {})
     rows = {"seeds": run.table.seed.nunique(), "carry_over": run.table.repeat.nunique(), "iterations": run.iterations}
     for name, count in rows.items():
         if told.get(name, count) != count:

@@ -29,7 +29,8 @@ import tyro
 import envs
 from analysis.figure_lines import figures_of, runs_of
 from analysis.main_table import ARMS, title_of
-from analysis.runs import POLICIES, PROTOCOLS, Run, common_iterations, read_runs
+from analysis.measures import AXES, common_extent, cumulative, length, measurable
+from analysis.runs import POLICIES, PROTOCOLS, Run, read_runs
 from analysis.scales import SCALES
 from analysis.statistics import (
     bootstrap_interval,
@@ -43,9 +44,6 @@ from analysis.wording import fixed, number, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
 from envs.files import write_text
 
-ITERATION_STEPS = 200
-"""Environment steps of an iteration: the unit of the sum over steps."""
-AXES = ("iterations", "steps")
 FEWEST = {"paper": 5, "released": 3}
 """Seeds (chains) below which a cell is named in the table's foot."""
 
@@ -104,53 +102,10 @@ Runs = dict[tuple[str, str, str], Run]
 """By protocol, environment and name."""
 
 
-# --- Scores of seeds -------------------------------------------------------------------------------------------------
-
-
-def common_extent(runs: list[Run], over: str) -> float:
-    """Return how far along an axis all trained runs of one environment go; of untrained ones alone, the paper's length.
-
-    Raises UsageError when runs differ in their number of iterations.
-    """
-    env = runs[0].env
-    iterations = common_iterations(runs, env)
-    if over == "iterations":
-        return iterations
-    ends = [run.steps()[iterations - 1] for run in runs if run.arm not in POLICIES]
-    return min(ends, default=iterations * ITERATION_STEPS)
-
-
-def weights(run: Run, extent: float, over: str) -> np.ndarray:
-    """Return what each of the run's evaluations counts for in the sum up to `extent`, in iterations."""
-    if over == "iterations":
-        return (np.arange(run.iterations) < extent).astype(np.float64)
-    ends = np.clip(run.steps(), 0, extent)
-    return np.diff(ends, prepend=0.0) / ITERATION_STEPS
-
-
-def cumulative(run: Run, extent: float, over: str) -> np.ndarray:
-    """Return each seed's cumulative reward; of a policy that does not learn, what each of its episodes would earn."""
-    if run.arm in POLICIES:
-        return run.table.eval_return.to_numpy() * length(extent, over)
-    return run.curves() @ weights(run, extent, over)
-
-
-def length(extent: float, over: str) -> float:
-    """Return an extent in iterations: the number that a mean return is multiplied with in a cumulative reward."""
-    return extent if over == "iterations" else extent / ITERATION_STEPS
-
-
 def normalised(env: str, rewards: np.ndarray | float, extent: float, over: str) -> np.ndarray | float:
     """Return cumulative rewards on the scale from random play to the expert."""
     scale = SCALES[env]
     return (rewards / length(extent, over) - scale.random) / scale.width
-
-
-def measurable(run: Run, over: str) -> bool:
-    """Return whether a run says what an axis needs: the authors' curves do not tell their steps."""
-    if over == "steps" and run.protocol == "published":
-        return False
-    return over == "iterations" or run.arm in POLICIES or bool(np.isfinite(run.steps()).all())
 
 
 # --- Rows ------------------------------------------------------------------------------------------------------------

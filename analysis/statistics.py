@@ -14,6 +14,8 @@ from scipy import stats
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
+Estimate = tuple[float, float, float]
+"""A number and its 95% interval, NaN where one side has a single seed."""
 
 
 def interquartile_mean(values: np.ndarray, axis: int = 0) -> np.ndarray:

@@ -5,12 +5,12 @@
         --figure paper_figs/verdict.pdf
 
 The rule is in config/claims.yaml; what is judged is the cumulative reward under the protocol `paper`. Beside it stand
-the same difference at equal environment steps, after the warm-up and at the end of training, which decide nothing. The
-figure is a forest plot: for each claim that compares two arms by a difference, its mean over environments, normalised,
-with stratified bootstrap intervals (seeds are resampled within environments). A claim whose runs are not all there is
-drawn over the environments that have them, and says over how many. The table of verdicts is written
-as a CSV file too, beside the .md. The claims of the second paper, on LLM priors, follow in a section of their own
-(analysis/prior_verdict.py); they are not in the figure, whose scale is another.
+the same difference at equal environment steps, after the warm-up and at the end of training (analysis.measures), which
+decide nothing. The figure is a forest plot: for each claim that compares two arms by a difference, its mean over
+environments, normalised, with stratified bootstrap intervals (seeds are resampled within environments). A claim whose
+runs are not all there is drawn over the environments that have them, and says over how many. The table of verdicts is
+written as a CSV file too, beside the .md. The claims of the second paper, on LLM priors, follow in a section of their
+own (analysis/prior_verdict.py); they are not in the figure, whose scale is another.
 """
 
 from dataclasses import dataclass, field
@@ -25,13 +25,13 @@ import yaml
 
 import envs
 from analysis.fidelity import UNCHANGED_ARMS, UNCHANGED_ENVIRONMENTS, released_run
+from analysis.measures import AFTER, END, LAST, STEPS, STEPS_AFTER, SUM, Pair
 from analysis.plotting import BLACK, BLUE, GREY, ORANGE, STYLE, save_figure
 from analysis.prior_verdict import check_claims, read_prior_runs, section
 from analysis.rule import (
     FAILS,
     HOLDS,
     OPEN,
-    Estimate,
     Verdict,
     adjusted_p_values,
     majority,
@@ -40,8 +40,7 @@ from analysis.rule import (
 )
 from analysis.runs import POLICIES, Run, common_iterations, read_runs
 from analysis.scales import SCALES
-from analysis.scores import common_extent, cumulative
-from analysis.statistics import RESAMPLES, bootstrap_interval, difference_interval, ratio_interval
+from analysis.statistics import RESAMPLES, Estimate, bootstrap_interval
 from analysis.wording import fixed, number, signed, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
 from envs.files import write_text
@@ -51,16 +50,11 @@ PROTOCOLS = {
     "released": ("released protocol", ORANGE),
     "paper": ("paper protocol", BLUE),
 }
+SUMMARIES = {label: (protocol, SUM) for protocol, (label, _) in PROTOCOLS.items()}
+SUMMARIES["paper protocol, after the warm-up, at equal steps"] = ("paper", STEPS_AFTER)
+"""The columns of numbers in the table of verdicts: protocol and measure."""
 KINDS = {"greater": ("higher", "lower"), "alike": ("alike", "unlike"), "factor": (), "optimal": ()}
 """What a claim says of its two arms, and what confirms or refutes that in one environment."""
-SUM, STEPS, AFTER, END = (
-    "sum",
-    "at equal environment steps",
-    "per evaluation after the warm-up",
-    "over the last 20 evaluations",
-)
-LAST = 20
-"""Evaluations whose mean is where an arm ends (END)."""
 FARTHEST = 1.0
 """A difference as large as from random play to the expert; published ones beyond it stand at the figure's edge."""
 
@@ -81,65 +75,6 @@ class Args:
 
 Runs = dict[tuple[str, str, str], Run]
 """By protocol, environment and name."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two arms in one environment."""
-
-    env: str
-    ours: Run
-    theirs: Run
-    left_out: str | None = None
-    """why this environment counts neither in the mean nor for the verdict"""
-
-    @property
-    def runs(self) -> tuple[Run, Run]:
-        """Return both runs."""
-        return self.ours, self.theirs
-
-    @property
-    def scale(self) -> float:
-        """Return the cumulative reward from random play to the expert's; raise UsageError where lengths differ."""
-        return SCALES[self.env].width * common_iterations(list(self.runs), self.env)
-
-    @property
-    def seeds(self) -> tuple[int, int]:
-        """Return how many independent seeds, chains or, of a policy, episodes each side has."""
-        ours, theirs = (run.table.seed.nunique() if run.arm not in POLICIES else len(run.table) for run in self.runs)
-        return ours, theirs
-
-    def rewards(self, measure: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return what each seed of both arms earns: a cumulative reward (SUM, STEPS) or a mean return (AFTER, END)."""
-        runs = list(self.runs)
-        if measure in (SUM, STEPS):
-            over = "iterations" if measure == SUM else "steps"
-            extent = common_extent(runs, over)
-            ours, theirs = (cumulative(run, extent, over) for run in runs)
-            return ours, theirs
-        first = max(run.tau or 0 for run in runs) if measure == AFTER else common_iterations(runs, self.env) - LAST
-        ours, theirs = (
-            run.table.eval_return.to_numpy() if run.arm in POLICIES else run.curves()[:, max(first, 0) :].mean(axis=1)
-            for run in runs
-        )
-        return ours, theirs
-
-    def difference(self, measure: str = SUM) -> Estimate:
-        """Return the difference of the means."""
-        ours, theirs = self.rewards(measure)
-        return float(ours.mean() - theirs.mean()), *difference_interval(ours, theirs)
-
-    def ratio(self, measure: str = SUM) -> Estimate:
-        """Return how many times as good our arm is; NaN where returns have no common sign.
-
-        A ratio of costs is turned over: -10,000 is four times as good as -40,000.
-        """
-        above, below = self.rewards(measure)
-        if below.mean() < 0:
-            above, below = below, above
-        if above.mean() * below.mean() <= 0:
-            return np.nan, np.nan, np.nan
-        return float(above.mean() / below.mean()), *ratio_interval(above, below)
 
 
 @dataclass(frozen=True)
@@ -247,21 +182,27 @@ def judge_states(claim: dict[str, Any], pairs: dict[str, dict[str, Pair | None]]
     words, remarks = {state: [] for state in (good, bad, "open")}, []
     for env, state in states.items():
         title = envs.get(env).title
-        if state != "open" and by_warm_up_alone(here[env], kind, state, rule):
-            words[state].append(f"{title} (by the warm-up alone)")
-            remarks.append(f"{title}: {state} by the sum, not after the warm-up{short_episodes(here[env], content)}.")
-        else:
-            words[state].append(title)
+        words[state].append(title)
+        if state != "open" and begin_differently(here[env]):
+            after, at_equal_steps = (shown_after(here[env], kind, state, rule, over) for over in (AFTER, STEPS_AFTER))
+            if not after and not at_equal_steps:
+                words[state][-1] += " (by the warm-up alone)"
+            if not after:
+                told = f"not {AFTER}" + f", but {STEPS_AFTER}" * at_equal_steps
+                remarks.append(f"{title}: {state} by the sum; {told}{short_episodes(here[env], content)}.")
         remarks += other_measures(here[env], kind, state, rule)
     evidence = "; ".join(f"{state}: {', '.join(names)}" for state, names in words.items() if names)
     return Judged(claim, verdict, evidence, pairs, states, p_values, tuple(remarks))
 
 
-def by_warm_up_alone(pair: Pair, kind: str, state: str, rule: dict[str, Any]) -> bool:
-    """Return whether arms that begin differently are told apart by their first tau iterations, and by nothing after."""
-    if len({(run.llm, run.tau) for run in pair.runs}) == 1:
-        return False
-    return state_by_interval(kind, pair.difference(AFTER), rule["margin"] * SCALES[pair.env].width) != state
+def begin_differently(pair: Pair) -> bool:
+    """Return whether the first iterations of two arms are not the episodes of one LLM."""
+    return len({(run.llm, run.tau) for run in pair.runs}) > 1
+
+
+def shown_after(pair: Pair, kind: str, state: str, rule: dict[str, Any], measure: str) -> bool:
+    """Return whether a measure that leaves the warm-up out shows what the sum does."""
+    return state_by_interval(kind, pair.difference(measure), rule["margin"] * SCALES[pair.env].width) == state
 
 
 def short_episodes(pair: Pair, content: dict[str, Any]) -> str:
@@ -278,7 +219,7 @@ def other_measures(pair: Pair | None, kind: str, state: str, rule: dict[str, Any
     if kind != "greater" or not counts(pair, rule):
         return []
     shown: dict[str, list[str]] = {}
-    for measure in (STEPS, AFTER, END):
+    for measure in (STEPS, AFTER, STEPS_AFTER, END):
         shown.setdefault(state_by_interval(kind, pair.difference(measure), 0), []).append(measure)
     told = [f"{other} {', '.join(names)}" for other, names in shown.items() if other not in ("open", state)]
     title = envs.get(pair.env).title
@@ -306,9 +247,9 @@ def judge_factor(claim: dict[str, Any], pairs: dict[str, dict[str, Pair | None]]
     return Judged(claim, verdict, evidence, pairs, remarks=tuple(remarks))
 
 
-def largest_ratio(pairs: list[Pair]) -> tuple[str, Estimate] | None:
+def largest_ratio(pairs: list[Pair], measure: str = SUM) -> tuple[str, Estimate] | None:
     """Return where our arm is the most times as good, and how many; None where no ratio can be formed."""
-    found = {pair.env: pair.ratio() for pair in pairs}
+    found = {pair.env: pair.ratio(measure) for pair in pairs}
     found = {env: estimate for env, estimate in found.items() if np.isfinite(estimate[0])}
     return max(found.items(), key=lambda item: item[1][0], default=None)
 
@@ -347,11 +288,14 @@ def judge(claim: dict[str, Any], runs: Runs, content: dict[str, Any]) -> Judged:
     return (judge_factor if claim["kind"] == "factor" else judge_states)(claim, pairs, content)
 
 
-def pooled(pairs: list[Pair]) -> Estimate:
-    """Return the mean normalised difference over environments and its stratified bootstrap interval."""
+def pooled(pairs: list[Pair], measure: str = SUM) -> Estimate:
+    """Return the mean normalised difference over environments and its stratified bootstrap interval.
+
+    `measure`: SUM, or one of the mean returns of an evaluation.
+    """
     random = np.random.default_rng(0)
-    rewards = {pair.env: pair.rewards(SUM) for pair in pairs}
-    scales = {pair.env: pair.scale for pair in pairs}
+    rewards = {pair.env: pair.rewards(measure) for pair in pairs}
+    scales = {pair.env: pair.scale if measure == SUM else SCALES[pair.env].width for pair in pairs}
     mean = float(np.mean([(ours.mean() - theirs.mean()) / scales[env] for env, (ours, theirs) in rewards.items()]))
     if any(min(map(len, sides)) < 2 for sides in rewards.values()):
         return mean, np.nan, np.nan
@@ -382,7 +326,7 @@ def fine(estimate: Estimate) -> str:
     return with_interval(*estimate, write)
 
 
-def summary(judged: Judged, protocol: str) -> str:
+def summary(judged: Judged, protocol: str, measure: str = SUM) -> str:
     """Return a cell: mean normalised difference or largest ratio, of how many environments, and single chains."""
     pairs = judged.counted(protocol)
     if not pairs:
@@ -390,9 +334,9 @@ def summary(judged: Judged, protocol: str) -> str:
     single = [envs.get(pair.env).title for pair in pairs if min(pair.seeds) < 2 and protocol != "published"]
     extent = f"({len(pairs)}{'; one chain in ' + ', '.join(single) if single else ''})"
     if judged.claim["kind"] == "factor":
-        best = largest_ratio(pairs)
+        best = largest_ratio(pairs, measure)
         return f"{times(best[1])} times in {envs.get(best[0]).title} {extent}" if best else ""
-    return f"{with_interval(*pooled(pairs), signed(3))} {extent}"
+    return f"{with_interval(*pooled(pairs, measure), signed(3))} {extent}"
 
 
 def introduction(judged: list[Judged], content: dict[str, Any]) -> str:
@@ -408,10 +352,12 @@ another, p-values are corrected for the claim's environments (Holm). Decided are
 claims, {known} of them by runs that had been read when the rule was first written.
 
 Numbers in the table: mean over environments of the difference of normalised scores (0 random play, 1 an expert), [its
-stratified bootstrap interval], (over how many environments); of the claim of a factor, the largest ratio. Published
-LORO is one chain of five repeats, and has no interval. Under the released protocol LORO alone was run. It is compared
-with our `paper` run where the protocol changes nothing that this arm learns from or is measured by ({arms}
-in {where}), and with the LLM's own episodes; elsewhere there is no number.
+stratified bootstrap interval], (over how many environments); of the claim of a factor, the largest ratio. The last
+number is of the return per evaluation without the LLM's own, as far as both arms have taken as many environment steps,
+and decides nothing. Published LORO is one chain of five repeats, and has no interval. Under the released protocol LORO
+alone was run. It is compared with our `paper` run where the protocol changes nothing that this arm learns from or is
+measured by ({arms} in
+{where}), and with the LLM's own episodes; elsewhere there is no number.
 A mean with a single chain in it has no interval. Where two arms are not measured alike, the environment is left out and
 named below."""
 
@@ -422,7 +368,7 @@ def environment_row(judged: Judged, env: str) -> list[str]:
     others = [other_cell(judged.pairs[protocol][env], protocol, factor) for protocol in ("published", "released")]
     title = envs.get(env).title
     if pair is None:
-        blank = 2 if factor else 5
+        blank = 2 if factor else 6
         return [title, "not computed yet", *[""] * blank, *others]
     seeds = f"{pair.seeds[0]} against {pair.seeds[1]}"
     if factor:
@@ -432,7 +378,7 @@ def environment_row(judged: Judged, env: str) -> list[str]:
         if env in judged.p_values and not pair.left_out:
             state += f" (p = {judged.p_values[env]:.3f})"
         cells = [with_interval(*pair.difference()), state, with_interval(*pair.difference(STEPS))]
-        cells += [fine(pair.difference(AFTER)), fine(pair.difference(END)), seeds]
+        cells += [*(fine(pair.difference(measure)) for measure in (AFTER, STEPS_AFTER, END)), seeds]
     mark = "†" if pair.left_out else ""
     return [title + mark, *cells, *others]
 
@@ -458,7 +404,7 @@ def environment_lines(judged: Judged) -> list[str]:
     claim = judged.claim
     known = " Its runs had been read when the rule was written." if claim.get("known") else ""
     lines = [f"### {claim['claim']}", "", f"`{claim['arm']}` against `{claim['against']}`.{known}", ""]
-    head = ["difference [95% interval]", "judged", STEPS, AFTER, END, "seeds"]
+    head = ["difference [95% interval]", "judged", STEPS, AFTER, STEPS_AFTER, END, "seeds"]
     if claim["kind"] == "factor":
         head = ["times [95% interval]", "times, after the warm-up", "seeds"]
     head = ["environment", *head, "published", "released"]
@@ -477,7 +423,7 @@ def verdicts(judged: list[Judged], of_priors: list[dict[str, str]]) -> pd.DataFr
         {
             "claim": [one.claim["claim"] for one in judged],
             "verdict": [one.verdict for one in judged],
-            **{label: [summary(one, protocol) for one in judged] for protocol, (label, _) in PROTOCOLS.items()},
+            **{label: [summary(one, *asked) for one in judged] for label, asked in SUMMARIES.items()},
             "why": [one.evidence for one in judged],
         }
     )
@@ -489,13 +435,13 @@ def verdicts(judged: list[Judged], of_priors: list[dict[str, str]]) -> pd.DataFr
 
 def row_of(judged: Judged) -> list[str]:
     """Return a claim's cells in the first table."""
-    numbers = [summary(judged, protocol) for protocol in PROTOCOLS]
+    numbers = [summary(judged, *asked) for asked in SUMMARIES.values()]
     return [judged.claim["claim"], *numbers, f"**{judged.verdict}**", judged.evidence]
 
 
 def markdown(judged: list[Judged], content: dict[str, Any], on_priors: list[str]) -> str:
     """Return the page: the table of verdicts, each claim environment by environment, the second paper's claims."""
-    head = ["claim", "published", "released protocol", "paper protocol", "verdict", "why"]
+    head = ["claim", *SUMMARIES, "verdict", "why"]
     lines = [
         "# The paper's claims, judged",
         "",
@@ -508,7 +454,8 @@ def markdown(judged: list[Judged], content: dict[str, Any], on_priors: list[str]
         "",
         "Judged is the cumulative reward over iterations, the LLM's mean return standing for each warm-up episode.",
         "Beside it, deciding nothing: the same up to an equal number of environment steps, the LLM's own counted, in",
-        f"units of 200 steps; the return per evaluation after the warm-up; that over the last {LAST} evaluations.",
+        "units of 200 steps; the return per evaluation after the warm-up, in the same iterations and in the same",
+        f"steps; that over the last {LAST} evaluations.",
         "",
         *(f"- {envs.get(env).title}: {note}" for env, note in content["notes"].items()),
         "",

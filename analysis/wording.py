@@ -39,6 +39,15 @@ def estimate(row: Mapping[str, Any], name: str, write: Write = number) -> str:
     return with_interval(*(row.get(key, math.nan) for key in (name, f"{name}_low", f"{name}_high")), write)
 
 
+def reading(low: float, high: float) -> str:
+    """Say what the 95% interval of a difference shows, in a word or a few."""
+    if not math.isfinite(low):
+        return "too few seeds for an interval"
+    if low > 0:
+        return "higher"
+    return "lower" if high < 0 else "no difference shown"
+
+
 def table_lines(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Return the lines of a Markdown table: the titles of its columns, and its rows of cells."""
     return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows)]

@@ -22,7 +22,9 @@ def section(text, title):
 def test_the_readme_s_table_is_the_shipped_one():
     shipped = (ROOT / "results/tables/main.md").read_text(encoding="utf-8")
     table = section(shipped, "## Does the warm start pay?")
-    assert len(table) > 2 and section(README, "### Does the warm start pay?") == table
+    told = section(README, "### Does the warm start pay?")
+    assert told[:2] == table[:2] and [row for row in table if row in told] == told  # some of its rows, in its order
+    assert all(sum(f"| {name}" in row for row in told) == 6 for name in ("LORO (", "mix ("))
 
 
 def test_the_readme_s_verdicts_are_the_shipped_ones():

@@ -19,12 +19,18 @@ SHAPES = {  # worst return, best return, iterations
 }
 
 
-def write_run(tree, protocol, env, arm, returns, eval_length=""):
+def write_run(tree, protocol, env, arm, returns, eval_length="", steps=None):
     """Write `returns` [seeds, repeats, iterations] as a run file and return its path."""
     path = Path(tree) / "results" / "runs" / protocol / env / f"{arm}.csv"
+    return write_table(path, returns, eval_length, steps)
+
+
+def write_table(path, returns, eval_length="", steps=None):
+    """Write `returns` [seeds, repeats, iterations] to `path`, an iteration ending after `steps` (200, 400, ...)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [
-        f"{seed},{repeat},{iteration},{200 * (iteration + 1)},,{float(value)!r},{eval_length},,"
+        f"{seed},{repeat},{iteration},{steps[iteration] if steps else 200 * (iteration + 1)},,"
+        f"{float(value)!r},{eval_length},,"
         for (seed, repeat, iteration), value in np.ndenumerate(np.asarray(returns, dtype=np.float64))
     ]
     path.write_text("\n".join([HEADER, *rows]) + "\n")

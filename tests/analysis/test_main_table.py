@@ -79,20 +79,32 @@ def test_repeats_of_one_chain_give_no_interval(tmp_path, monkeypatch):
     ("better", "verdict"), [(5, "| 1.00 | higher |"), (-5, "| 0.00 | lower |"), (0, "| 0.50 | no difference shown |")]
 )
 def test_the_verdict_follows_the_interval(tmp_path, monkeypatch, better, verdict):
-    base = np.arange(10.0).reshape(10, 1, 1) / 10
+    base = np.arange(10.0).reshape(10, 1, 1) / 10 * np.ones((1, 1, 4))
     runs = [
         write_run(tmp_path, "paper", "cartpole", "online", base),
         write_run(tmp_path, "paper", "cartpole", "mix_qwen-7b_tau2", base + better),
     ]
     _, text = tabulate(runs, tmp_path, monkeypatch)
-    assert line_with(text, "| CartPole | mix", verdict)
+    line = line_with(text, "| CartPole | mix", verdict)
+    assert line.endswith(f" {verdict.split('|')[2].strip()} |")  # all iterations have as many steps: the same after it
+
+
+def test_the_same_steps_are_not_the_same_iterations(tmp_path, monkeypatch):
+    online = write_run(tmp_path, "paper", "cartpole", "online", np.arange(8.0) + np.zeros((2, 1, 1)))
+    steps = [1, 2, 3, 200, 400, 600, 800, 1000]  # four episodes of the LLM in one iteration's steps
+    same = np.arange(8.0) + np.zeros((3, 1, 1))
+    mix = write_run(tmp_path, "paper", "cartpole", "mix_qwen-7b_tau4", same, steps=steps)
+    rows, _ = tabulate([online, mix], tmp_path, monkeypatch)
+    row = rows["cartpole", "mix", "4", "paper"]
+    assert float(row["difference"]) == 0
+    assert float(row["after_at_equal_steps"]) == np.mean([4, 5, 6, 7]) - np.mean([1, 2, 3, 4])
 
 
 def test_one_seed_is_compared_without_interval(tmp_path, monkeypatch):
     arms = ("online", "loro_qwen-7b_tau2_n10")
     runs = [write_run(tmp_path, "paper", "cartpole", arm, [[[k, 150]]]) for k, arm in enumerate(arms)]
     _, text = tabulate(runs, tmp_path, monkeypatch)
-    assert line_with(text, "| 1.0 | 1.00 | too few seeds for an interval |")
+    assert line_with(text, "| 1.0 | 1.00 | too few seeds for an interval |  | too few seeds for an interval |")
 
 
 def test_cells_without_runs_are_empty_and_listed(tmp_path, monkeypatch):
@@ -101,7 +113,8 @@ def test_cells_without_runs_are_empty_and_listed(tmp_path, monkeypatch):
     _, text = tabulate(runs, tmp_path, monkeypatch)
     assert line_with(text, "| CartPole | mix |").replace(" ", "") == "|CartPole|mix||||||"
     assert line_with(text, "- cartpole: no runs yet") == (
-        "- cartpole: no runs yet of mix; PPO; PPO after behaviour cloning."
+        "- cartpole: no runs yet of mix; pretrained on its own episodes; pretrained on random episodes; "
+        "PPO; PPO after behaviour cloning."
     )
     missing = line_with(text, "- pendulum: no runs yet")
     assert "mix" in missing and "LORO (qwen-7b, τ=10, N=3000), released protocol" in missing

@@ -215,8 +215,26 @@ def test_a_warm_up_that_alone_makes_the_difference_is_named(tmp_path):
     assert judged.states["pendulum"] == "higher"
     assert "Pendulum (by the warm-up alone)" in judged.evidence and "FrozenLake (" not in judged.evidence
     pendulum = next(remark for remark in judged.remarks if remark.startswith("Pendulum"))
-    assert "not after the warm-up; qwen-7b's episodes were cut off after 50 steps, evaluations after 200." in pendulum
+    assert (
+        "not per evaluation after the warm-up; qwen-7b's episodes were cut off after 50 steps, evaluations after 200."
+        in pendulum
+    )
     assert not any("cut off" in remark for remark in judged.remarks if remark.startswith("CartPole"))
+
+
+def test_what_equal_steps_show_after_the_warm_up_is_not_its_doing_alone(tmp_path):
+    online = np.where(np.arange(30) < 12, 0, 60) + returns(0)
+    runs = runs_of(tmp_path, [60] * 6, [50] * 6)
+    steps = [5, 10, *range(210, 5800, 200)]  # two short episodes of an LLM: the same iteration comes 390 steps sooner
+    paths = [write_run(tmp_path, "paper", "cartpole", "online", online)]
+    paths.append(write_run(tmp_path, "paper", "cartpole", ARM, np.where(np.arange(30) < 2, 90, online), steps=steps))
+    runs |= read_runs(paths)
+    judged = judge(runs, kind="greater", against=OTHER)
+    assert judged.states["cartpole"] == "higher" and "CartPole (" not in judged.evidence
+    assert (
+        "CartPole: higher by the sum; not per evaluation after the warm-up, "
+        "but per evaluation after the warm-up, at equal environment steps."
+    ) in judged.remarks
 
 
 def test_what_the_sum_leaves_open_and_the_end_shows_is_told(tmp_path):
@@ -275,7 +293,7 @@ def test_the_page_and_the_figure(tmp_path, monkeypatch, capsys):
         plt.close("all")
     page = (tmp_path / "a" / "c.md").read_text()
     assert "| it is better | +0.200 (6) |" in page and "**holds**" in page and "+0.100 [" in page
-    assert "| size matters not |  |  |  | **not decided** |" in page and "not computed yet" in page
+    assert "| size matters not |  |  |  |  | **not decided** |" in page and "not computed yet" in page
     assert "\n- CartPole: a pole\n" in page and "higher (p = " in page
     for name in ("c.md", "v.pdf", "v.png"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()

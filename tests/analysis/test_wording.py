@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from analysis.wording import fixed, number, short, signed, table_lines, with_interval
+from analysis.wording import fixed, number, reading, short, signed, table_lines, with_interval
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,11 @@ def test_an_interval_is_shown_where_there_is_one():
     assert with_interval(0.5, 0.25, 1, fixed(2)) == "0.50 [0.25, 1.00]"
     assert with_interval(1.5, math.nan, math.nan) == "1.5"
     assert with_interval(math.nan, math.nan, math.nan) == ""
+
+
+def test_an_interval_is_read_by_where_zero_is():
+    found = [reading(*bounds) for bounds in ((0.1, 2), (-2, -0.1), (-1, 1), (0, 1), (math.nan, math.nan))]
+    assert found == ["higher", "lower", "no difference shown", "no difference shown", "too few seeds for an interval"]
 
 
 def test_a_table_has_a_column_for_each_title():

@@ -1,0 +1,98 @@
+"""The answer to one's own question: numbers against plain sums, and every pair of runs that has none."""
+
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_runs import write_table
+
+from analysis import warm_start
+from envs.errors import run_command_line
+
+TOLD = {"env": "cartpole", "protocol": "paper", "tau": 2, "pretrain_steps": 10, "dataset": None, "gamma": 0.99}
+TOLD |= {"iterations": 5, "iteration_steps": 200, "eval_episodes": 10, "seeds": 3, "carry_over": 1}
+
+
+def write_own_run(path, returns, steps=None, **told):
+    """Write `returns` [seeds, repeats, iterations] and the .json beside it, under any name."""
+    write_table(path, returns, 9, steps)
+    sizes = dict(zip(("seeds", "carry_over", "iterations"), np.shape(returns), strict=True))
+    path.with_suffix(".json").write_text(json.dumps({"arguments": {**TOLD, **sizes, **told}}))
+    return path
+
+
+@pytest.fixture
+def own(tmp_path):
+    generator = np.random.default_rng(0)
+    online = write_own_run(tmp_path / "plain.csv", generator.normal(15, 1, (4, 1, 5)), arm="online")
+    returns = generator.normal(30, 1, (3, 1, 5))
+    loro = write_own_run(
+        tmp_path / "My LLM.csv", returns, (7, 20, 220, 420, 620), arm="loro", dataset="rerun/mine", gamma=0.9
+    )
+    return loro, online
+
+
+def ask(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["warm_start", *map(str, arguments)])
+    run_command_line(warm_start.main)
+    return capsys.readouterr().out
+
+
+def test_the_answer_is_made_of_the_runs_own_numbers(own, monkeypatch, capsys):
+    text = ask(monkeypatch, capsys, "--runs", own[0], "--against", own[1])
+    loro, online = (pd.read_csv(path).pivot(index="seed", columns="iteration", values="eval_return") for path in own)
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    cells = {row[0]: row[1:] for row in lines}
+    assert cells["sum over iterations"][:2] == [f"{loro.sum(axis=1).mean():.0f}", f"{online.sum(axis=1).mean():.1f}"]
+    after = [f"{run[[2, 3, 4]].mean(axis=None):.1f}" for run in (loro, online)]
+    assert cells["return per evaluation after the warm-up"][:2] == after
+    equal_steps = (180 * online[0] + 200 * online[1] + 200 * online[2] + 20 * online[3]).mean() / 600
+    assert cells["return per evaluation after the warm-up, at equal environment steps"][1] == f"{equal_steps:.1f}"
+    assert all(row[4:] == ["1.00", "higher"] for row in lines[2:])
+    assert "LORO (mine, τ=2, N=10), 3 seeds" in text
+    assert f"Warm-up: 2 episodes, mean return {loro[[0, 1]].mean(axis=None):.1f}, 20 steps" in text
+    assert "differs in: gamma 0.9, not 0.99." in text
+
+
+def test_the_curves_are_drawn_where_asked(own, tmp_path, monkeypatch, capsys):
+    figure = tmp_path / "figures" / "mine.pdf"
+    ask(monkeypatch, capsys, "--runs", own[0], "--against", own[1], "--figure", figure)
+    assert figure.stat().st_size > 5000 and figure.with_suffix(".png").stat().st_size > 5000
+
+
+def test_a_chain_says_that_it_is_one(own, tmp_path, monkeypatch, capsys):
+    chain = write_own_run(tmp_path / "chain.csv", np.ones((2, 5, 5)), arm="loro", carry_over=5)
+    text = ask(monkeypatch, capsys, "--runs", chain, "--against", own[1])
+    assert "2 chains of 5 repeats" in text and "Only the first repeat of each chain is a fresh warm start" in text
+
+
+@pytest.mark.parametrize(
+    ("changed", "status", "sentence"),
+    [
+        ({"env": "frozen-lake"}, 2, "--env was frozen-lake for one and cartpole for the other"),
+        ({"protocol": "released"}, 2, "--protocol was released for one"),
+        ({"eval_episodes": 1}, 2, "--eval-episodes was 1 for one and 10 for the other"),
+        ({"iterations": 9}, 1, "has iterations 5, and was made with 9: it is not whole"),
+        ({"tau": 5}, 2, "ends with its warm-up"),
+        ({"env": "chess"}, 2, "does not tell how"),
+    ],
+)
+def test_runs_that_do_not_compare_are_one_sentence(own, monkeypatch, capsys, changed, status, sentence):
+    description = own[0].with_suffix(".json")
+    told = json.loads(description.read_text())
+    told["arguments"] |= changed
+    description.write_text(json.dumps(told))
+    with pytest.raises(SystemExit) as stopped:
+        ask(monkeypatch, capsys, "--runs", own[0], "--against", own[1])
+    error = capsys.readouterr().err
+    assert stopped.value.code == status and sentence in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("lost", [".csv", ".json"])
+def test_a_run_without_its_table_or_description_is_named(own, monkeypatch, capsys, lost):
+    own[0].with_suffix(lost).unlink()
+    with pytest.raises(SystemExit) as stopped:
+        ask(monkeypatch, capsys, "--runs", own[0], "--against", own[1])
+    assert stopped.value.code == 2 and str(own[0]) in capsys.readouterr().err
