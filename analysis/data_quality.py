@@ -27,9 +27,10 @@ from scipy import stats
 
 import envs
 from analysis.main_table import ARMS, title_of
+from analysis.measures import AFTER, STEPS_AFTER, Pair
 from analysis.plotting import BLACK, BLUE, GREEN, GREY, ORANGE, STYLE, save_figure
 from analysis.runs import Run, common_iterations, read_run, select_runs
-from analysis.statistics import bootstrap_interval, difference_interval, probability_of_improvement
+from analysis.statistics import bootstrap_interval, difference_interval
 from analysis.wording import estimate, short, table_lines, with_interval
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import write_text
@@ -37,6 +38,7 @@ from envs.files import write_text
 WARM_STARTS = ("loro", "mix")
 LEVEL = 20
 """Iterations whose mean is a level of online RL: its first ones, its last ones."""
+GAIN_AT_EQUAL_STEPS = ("gain_at_equal_steps", "gain_at_equal_steps_low", "gain_at_equal_steps_high")
 FEWEST_POINTS = 6
 """A rank correlation over fewer points says nothing."""
 SIZES = {1000: 3.0, 3000: 6.0}
@@ -55,9 +57,10 @@ INTRODUCTION = """\
 
 Quality: (LLM's return - random policy's) / (online RL's last level - random policy's); 0 is random play, 1 what the
 learner reaches by itself. Gain: mean return after the warm-up (from iteration τ on) minus that of online RL in the same
-iterations; in the last but two columns as a share of the same scale. Means [95% bootstrap interval]: quality over the
-LLM's episodes, gain over the independent seeds of both arms; the scale itself is taken as it is. Online RL's first and
-last level: mean over 20 iterations. Intervals over few seeds are too narrow.
+iterations; beside it, as far as both have taken as many environment steps, the LLM's own counted; in the last but two
+columns the first of them as a share of the same scale. Means [95% bootstrap interval]: quality over the LLM's episodes,
+gain over the independent seeds of both arms; the scale itself is taken as it is. Online RL's first and last level: mean
+over 20 iterations. Intervals over few seeds are too narrow.
 """
 FOOT = """\
 - Warm starts of several LLMs that are one run, because the first τ episodes are the same, are one point in the figure
@@ -67,7 +70,8 @@ FOOT = """\
 - Whether an episode ended or was cut off early is known only where no state is terminal; elsewhere an LLM whose
   "longest" episode is shorter than the evaluations may have been cut off unnoticed.
 - An iteration of online RL is 200 steps, a warm-up iteration one episode of the LLM: at the same iteration online RL
-  has taken no fewer steps.
+  has taken no fewer steps, and where the LLM's episodes are short the gain at equal steps is the higher one. Offline
+  updates are counted in neither; what they do without an LLM, `main.md` shows.
 """
 
 
@@ -162,8 +166,8 @@ def row_of(run: Run, baseline: Baseline, llm: Run | None) -> dict[str, object]:
     """Return the tidy row of one warm start; raise UsageError when nothing follows its warm-up."""
     if run.iterations <= run.tau:
         raise UsageError(f"Run {run.path} ends with its warm-up; there is nothing to compare after it.")
-    values, online = (r.curves()[:, run.tau :].mean(axis=1) for r in (run, baseline.online))
-    gain = np.array([values.mean() - online.mean(), *difference_interval(values, online)])
+    pair = Pair(run.env, run, baseline.online)
+    gain, seeds = np.array(pair.difference(AFTER)), pair.seeds
     random_return = baseline.random.mean_return() if baseline.random else np.nan
     placed = baseline.not_placed is None
     scale = baseline.last - random_return if placed else np.nan
@@ -184,10 +188,11 @@ def row_of(run: Run, baseline: Baseline, llm: Run | None) -> dict[str, object]:
         "per_step": cut_short(llm) if llm else False,
         **dict(zip(("quality", "quality_low", "quality_high"), quality, strict=True)),
         **dict(zip(("gain", "gain_low", "gain_high"), gain, strict=True)),
+        **dict(zip(GAIN_AT_EQUAL_STEPS, pair.difference(STEPS_AFTER), strict=True)),
         **dict(zip(("gain_share", "gain_share_low", "gain_share_high"), gain / scale, strict=True)),
-        "improvement": probability_of_improvement(values, online),
-        "seeds": len(values),
-        "online_seeds": len(online),
+        "improvement": pair.improvement(AFTER),
+        "seeds": seeds[0],
+        "online_seeds": seeds[1],
     }
 
 
@@ -407,6 +412,7 @@ def cells(row: dict) -> list[str]:
         short(row["online_last"]),
         estimate(row, "quality", short) + " per step" * row["per_step"],
         estimate(row, "gain", short),
+        estimate(row, "gain_at_equal_steps", short),
         estimate(row, "gain_share", short),
         f"{row['improvement']:.2f}",
         f"{row['seeds']}, {row['online_seeds']}",
@@ -436,7 +442,7 @@ def missing_runs(named: dict[tuple[str, str, str], Run]) -> list[str]:
 def markdown(rows: list[dict], baselines: dict[str, Baseline], named: dict[tuple[str, str, str], Run]) -> str:
     """Return the table for reading, with what it lacks and what does not compare below it."""
     head = ["environment", "arm", "LLM's return", "of them, used", "longest", "random", "online, first", "online, last"]
-    head += ["quality", "gain", "gain, share", "P(arm > online)", "seeds (arm, online)"]
+    head += ["quality", "gain", "gain at equal steps", "gain, share", "P(arm > online)", "seeds (arm, online)"]
     lines = [INTRODUCTION, *table_lines(head, map(cells, rows)), ""]
     for arm in WARM_STARTS:
         text = correlation_text([row for row in rows if row["arm"] == arm])

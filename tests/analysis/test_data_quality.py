@@ -50,6 +50,16 @@ def numbers(row, *columns):
     return [float(row[column]) for column in columns]
 
 
+def test_the_gain_at_equal_steps_counts_the_llm_s_own(tmp_path, monkeypatch):
+    steps = [*range(20, 201, 20), *range(400, 6201, 200)]  # ten episodes of the LLM in one iteration's steps
+    loro = write_run(tmp_path, "paper", "cartpole", LORO, curves(999, 88, 88, 88), 100, steps)
+    rows, _ = make([*write_cartpole(tmp_path, arms=()), loro], tmp_path, monkeypatch)
+    row = rows["cartpole", "loro", "qwen-7b"]
+    # Online RL's iterations 2 to 31 are those steps: nineteen at 40, eleven at 100.
+    assert float(row["gain_at_equal_steps"]) == pytest.approx(88 - (19 * 40 + 11 * 100) / 30)
+    assert float(row["gain"]) == pytest.approx(88 - 80)
+
+
 def test_quality_and_gain_by_hand(tmp_path, monkeypatch):
     rows, text = make(write_cartpole(tmp_path), tmp_path, monkeypatch)
     for arm in ("loro", "mix"):
