@@ -38,9 +38,10 @@ from safetensors.numpy import load_file
 
 import envs
 from analysis import data_quality
+from analysis.colours import BLACK, GREY
 from analysis.data_quality import COLOURS, MARKERS, correlation_text
 from analysis.main_table import ARMS, title_of
-from analysis.plotting import BLACK, GREY, STYLE, save_figure
+from analysis.plotting import STYLE, save_figure
 from analysis.runs import Run, check_digest, common_iterations, description, read_run
 from analysis.statistics import bootstrap_interval
 from analysis.wording import estimate, fixed, short, table_lines

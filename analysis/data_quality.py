@@ -26,9 +26,10 @@ from matplotlib.lines import Line2D
 from scipy import stats
 
 import envs
+from analysis.colours import AMBER, BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, YELLOW
 from analysis.main_table import ARMS, title_of
 from analysis.measures import AFTER, STEPS_AFTER, Pair
-from analysis.plotting import BLACK, BLUE, GREEN, GREY, ORANGE, STYLE, save_figure
+from analysis.plotting import STYLE, save_figure
 from analysis.runs import Run, common_iterations, read_run, select_runs
 from analysis.statistics import bootstrap_interval, difference_interval
 from analysis.wording import estimate, short, table_lines, with_interval
@@ -48,7 +49,7 @@ QUALITY_TICKS = (-10, -3, -1, -0.5, 0, 0.5, 1)
 LINEAR = 1.0
 """Up to this quality, either way, the axis is linear: beyond it lies play that is many times worse than random."""
 # Okabe and Ito's colours, as in the main figure; each environment keeps its own whatever else is drawn
-PALETTE = (BLUE, GREEN, ORANGE, "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", BLACK, GREY)
+PALETTE = (BLUE, GREEN, ORANGE, PURPLE, AMBER, SKY, YELLOW, BLACK, GREY)
 COLOURS = dict(zip(envs.ENVIRONMENTS, PALETTE, strict=False))
 MARKERS = "os^Dv<>PXph*"
 

@@ -25,7 +25,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 import envs
-from analysis.plotting import BLACK, BLUE, GREY, ORANGE, STYLE, save_figure
+from analysis.colours import BLACK, BLUE, GREY, ORANGE
+from analysis.plotting import STYLE, save_figure
 from analysis.protocols import DIFFERENCES
 from analysis.runs import Run, common_iterations, description, read_run, read_table
 from analysis.statistics import bootstrap_interval, difference_interval

@@ -6,10 +6,10 @@ The paper has 39 figures: `main` (analysis/main_figure.py), `mix`, `pretrain`, `
 
 from dataclasses import dataclass
 
+from analysis.colours import BLUE, GREEN, ORANGE, PURPLE, SKY
+
 TAUS, PRETRAIN_STEPS = (10, 20, 30), (1000, 3000)
 SIZES = {"qwen-7b": "Qwen-7B", "qwen-32b": "Qwen-32B"}
-# Okabe and Ito's colours, which colour-blind readers can tell apart
-BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"
 KINDS = ("mix", "pretrain", "model_size", "pretrain_step", "pretrain_eps", "sft_lcot")
 TUNED = ("frozen-lake", "cliff-walking", "pendulum")
 """Where the authors' LLM was also tuned by PPO while it played."""

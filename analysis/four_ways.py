@@ -25,21 +25,9 @@ import pandas as pd
 import tyro
 
 import envs
+from analysis.colours import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY
 from analysis.measures import common_extent, cumulative, length
-from analysis.plotting import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    LEGEND,
-    ORANGE,
-    STYLE,
-    Curve,
-    Level,
-    draw_panel,
-    legend_entries,
-    save_figure,
-)
+from analysis.plotting import LEGEND, STYLE, Curve, Level, draw_panel, legend_entries, save_figure
 from analysis.prior_runs import read_prior_run
 from analysis.runs import POLICIES, Run, description, read_run
 from analysis.scales import SCALES
@@ -62,7 +50,6 @@ ROUNDING = 1e-3
 """Log-probabilities of the same text, read in batches of another size, differ by less."""
 WINDOW = 5
 """Iterations of the figure's running mean."""
-PURPLE, SKY = "#CC79A7", "#56B4E9"
 DASHED = (0, (3, 1.5))
 
 INTRODUCTION = """\

@@ -25,20 +25,8 @@ from matplotlib.patches import Patch
 
 import envs
 from analysis import plotting
-from analysis.plotting import (
-    BLACK,
-    BLUE,
-    GREEN,
-    LEGEND,
-    ORANGE,
-    STYLE,
-    WARM_UP,
-    Curve,
-    Level,
-    save_figure,
-    unlike_returns,
-    write_title,
-)
+from analysis.colours import BLACK, BLUE, GREEN, ORANGE
+from analysis.plotting import LEGEND, STYLE, WARM_UP, Curve, Level, save_figure, unlike_returns, write_title
 from analysis.runs import POLICIES, Run, common_iterations, read_run, select_runs
 from envs.errors import UsageError, run_command_line
 

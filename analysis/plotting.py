@@ -16,13 +16,12 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 import envs
+from analysis.colours import GREY
 from analysis.import_released import released_files
 from analysis.runs import Run
 from analysis.statistics import bootstrap_interval
 from envs.files import written_whole
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart
-BLUE, ORANGE, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#8C8C8C", "#000000"
 WARM_UP = {"color": GREY, "alpha": 0.15, "lw": 0}
 THIN = 0.5
 """Width of the line of a single seed or chain, which has no interval."""

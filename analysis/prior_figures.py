@@ -19,7 +19,8 @@ import pandas as pd
 import tyro
 from matplotlib.axes import Axes
 
-from analysis.plotting import BLACK, BLUE, GREEN, GREY, ORANGE, STYLE, legend_entries, save_figure
+from analysis.colours import AMBER, BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY
+from analysis.plotting import STYLE, legend_entries, save_figure
 from analysis.prior_runs import PriorRun, read_prior_run
 from analysis.runs import POLICIES
 from analysis.statistics import (
@@ -40,7 +41,7 @@ LEVELS = (0.5, 0.9)
 SOLVED, SOLVED_OVER = 0.9, 5
 """A seed has learnt the game where so many evaluations in a row succeed so often, in the mean."""
 STANDARD_K, STANDARD_ALPHA = "5", 0.1
-COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY)
 
 INTRODUCTIONS = {
     "online": """\

@@ -24,9 +24,10 @@ import tyro
 import yaml
 
 import envs
+from analysis.colours import BLACK, BLUE, GREY, ORANGE, SKY
 from analysis.fidelity import UNCHANGED_ARMS, UNCHANGED_ENVIRONMENTS, released_run
 from analysis.measures import AFTER, END, LAST, STEPS, STEPS_AFTER, SUM, Pair
-from analysis.plotting import BLACK, BLUE, GREY, ORANGE, STYLE, save_figure
+from analysis.plotting import STYLE, save_figure
 from analysis.prior_verdict import check_claims, read_prior_runs, section
 from analysis.rule import (
     FAILS,
@@ -38,21 +39,20 @@ from analysis.rule import (
     state_by_interval,
     state_by_p_value,
 )
-from analysis.runs import POLICIES, Run, common_iterations, read_runs
+from analysis.runs import POLICIES, PROTOCOLS, Run, common_iterations, read_runs
 from analysis.scales import SCALES
 from analysis.statistics import RESAMPLES, Estimate, bootstrap_interval
 from analysis.wording import fixed, number, signed, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
 from envs.files import write_text
 
-PROTOCOLS = {
-    "published": ("published", GREY),
-    "released": ("released protocol", ORANGE),
-    "paper": ("paper protocol", BLUE),
+SUMMARIES = {
+    "published": ("published", SUM, GREY),
+    "released protocol": ("released", SUM, ORANGE),
+    "paper protocol": ("paper", SUM, BLUE),
+    "paper protocol, after the warm-up, at equal steps": ("paper", STEPS_AFTER, SKY),
 }
-SUMMARIES = {label: (protocol, SUM) for protocol, (label, _) in PROTOCOLS.items()}
-SUMMARIES["paper protocol, after the warm-up, at equal steps"] = ("paper", STEPS_AFTER)
-"""The columns of numbers in the table of verdicts: protocol and measure."""
+"""The numbers of each claim, in the first table and in the figure: protocol, measure, colour."""
 KINDS = {"greater": ("higher", "lower"), "alike": ("alike", "unlike"), "factor": (), "optimal": ()}
 """What a claim says of its two arms, and what confirms or refutes that in one environment."""
 FARTHEST = 1.0
@@ -423,7 +423,7 @@ def verdicts(judged: list[Judged], of_priors: list[dict[str, str]]) -> pd.DataFr
         {
             "claim": [one.claim["claim"] for one in judged],
             "verdict": [one.verdict for one in judged],
-            **{label: [summary(one, *asked) for one in judged] for label, asked in SUMMARIES.items()},
+            **{label: [summary(one, *asked) for one in judged] for label, (*asked, _) in SUMMARIES.items()},
             "why": [one.evidence for one in judged],
         }
     )
@@ -435,7 +435,7 @@ def verdicts(judged: list[Judged], of_priors: list[dict[str, str]]) -> pd.DataFr
 
 def row_of(judged: Judged) -> list[str]:
     """Return a claim's cells in the first table."""
-    numbers = [summary(judged, *asked) for asked in SUMMARIES.values()]
+    numbers = [summary(judged, *asked) for *asked, _ in SUMMARIES.values()]
     return [judged.claim["claim"], *numbers, f"**{judged.verdict}**", judged.evidence]
 
 
@@ -469,17 +469,18 @@ def markdown(judged: list[Judged], content: dict[str, Any], on_priors: list[str]
 def draw(judged: list[Judged], margin: float) -> plt.Figure:
     """Return the forest plot of the claims that compare two arms by a difference; `alike` is within the margin."""
     shown = [one for one in judged if one.claim["kind"] != "factor" and any(map(one.counted, PROTOCOLS))]
-    figure, axes = plt.subplots(figsize=(7.0, 0.9 + 0.42 * len(shown)), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7.0, 0.9 + 0.47 * len(shown)), layout="constrained")
     marks = {"ms": 3.5, "ls": "none"}
     beyond: list[tuple[float, float]] = []
     for place, one in enumerate(shown):
         if one.claim["kind"] == "alike":
             axes.barh(place, 2 * margin, 0.8, left=-margin, color="#EFE7F2", zorder=0, label="within the margin")
-        for offset, (protocol, (label, color)) in zip((-0.22, 0, 0.22), PROTOCOLS.items(), strict=True):
+        for offset, label in zip((-0.27, -0.09, 0.09, 0.27), SUMMARIES, strict=True):
+            protocol, measure, color = SUMMARIES[label]
             pairs = one.counted(protocol)
             if not pairs:
                 continue
-            mean, low, high = pooled(pairs)
+            mean, low, high = pooled(pairs, measure)
             if protocol == "published" and abs(mean) > FARTHEST:
                 beyond.append((mean, place + offset))
                 continue
@@ -493,7 +494,7 @@ def draw(judged: list[Judged], margin: float) -> plt.Figure:
     axes.set_xlim(left, right)
     for mean, height in beyond:
         edge, side, marker = (right, "right", ">") if mean > 0 else (left, "left", "<")
-        axes.plot([edge], [height], marker, color=PROTOCOLS["published"][1], clip_on=False, **marks)
+        axes.plot([edge], [height], marker, color=GREY, clip_on=False, **marks)
         text, shift = f"{mean:+.2f}".replace("-", "−"), (-5, 0) if mean > 0 else (5, 0)
         axes.annotate(text, (edge, height), shift, textcoords="offset points", ha=side, va="center", fontsize=6)
     handles, labels = axes.get_legend_handles_labels()
@@ -506,7 +507,7 @@ def draw(judged: list[Judged], margin: float) -> plt.Figure:
         "difference of the normalised scores, mean over environments\n(how many, where not all of the claim's)"
     )
     figure.legend(
-        dict(zip(labels, handles, strict=True)).values(), dict.fromkeys(labels), loc="outside lower center", ncols=4
+        dict(zip(labels, handles, strict=True)).values(), dict.fromkeys(labels), loc="outside lower center", ncols=3
     )
     return figure
 

@@ -23,20 +23,10 @@ import tyro
 from matplotlib.patches import Patch
 
 import envs
+from analysis.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY
 from analysis.main_table import ARMS
 from analysis.measures import AFTER, END, ITERATION_STEPS, STEPS, STEPS_AFTER, SUM, Pair, warm_up_end
-from analysis.plotting import (
-    BLUE,
-    GREEN,
-    LEGEND,
-    ORANGE,
-    STYLE,
-    WARM_UP,
-    Curve,
-    draw_panel,
-    save_figure,
-    unlike_returns,
-)
+from analysis.plotting import LEGEND, STYLE, WARM_UP, Curve, draw_panel, save_figure, unlike_returns
 from analysis.runs import Run, common_iterations, description, read_own_run
 from analysis.wording import number, reading, short, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
@@ -52,7 +42,7 @@ MEASURES = {
     **{measure: (f"return {measure}", short) for measure in (AFTER, STEPS_AFTER, END)},
 }
 """What the runs are compared by, what it is called here, and how it is written."""
-COLOURS = (ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
+COLOURS = (ORANGE, GREEN, PURPLE, SKY, GREY)
 
 
 @dataclass
