@@ -204,7 +204,7 @@ def markdown(rows: list[dict[str, object]]) -> str:
     if answers:
         lines += ["", "## Does the warm start pay?", "", PAYS]
         head = ["environment", "arm", "sum over iterations [95% interval]", "P(arm > online)", "the arm is"]
-        lines += table_lines([*head, "after the warm-up, at equal steps", "the arm is"], answers)
+        lines += table_lines([*head, "after the warm-up and at equal steps", "the arm is"], answers)
     if remarks:
         lines += ["", "## Read with care", "", *remarks]
     return "\n".join(lines) + "\n"

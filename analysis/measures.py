@@ -27,7 +27,7 @@ SUM, STEPS, AFTER, STEPS_AFTER, END = (
     "sum",
     "at equal environment steps",
     "per evaluation after the warm-up",
-    "per evaluation after the warm-up, at equal environment steps",
+    "per evaluation after the warm-up and at equal environment steps",
     f"over the last {LAST} evaluations",
 )
 """The measures of a pair of runs: two sums, three mean returns of an evaluation. AFTER compares the same iterations,

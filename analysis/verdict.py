@@ -50,7 +50,7 @@ SUMMARIES = {
     "published": ("published", SUM, GREY),
     "released protocol": ("released", SUM, ORANGE),
     "paper protocol": ("paper", SUM, BLUE),
-    "paper protocol, after the warm-up, at equal steps": ("paper", STEPS_AFTER, SKY),
+    "paper protocol, after the warm-up and at equal steps": ("paper", STEPS_AFTER, SKY),
 }
 """The numbers of each claim, in the first table and in the figure: protocol, measure, colour."""
 KINDS = {"greater": ("higher", "lower"), "alike": ("alike", "unlike"), "factor": (), "optimal": ()}

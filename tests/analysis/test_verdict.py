@@ -233,7 +233,7 @@ def test_what_equal_steps_show_after_the_warm_up_is_not_its_doing_alone(tmp_path
     assert judged.states["cartpole"] == "higher" and "CartPole (" not in judged.evidence
     assert (
         "CartPole: higher by the sum; not per evaluation after the warm-up, "
-        "but per evaluation after the warm-up, at equal environment steps."
+        "but per evaluation after the warm-up and at equal environment steps."
     ) in judged.remarks
 
 

@@ -49,7 +49,7 @@ def test_the_answer_is_made_of_the_runs_own_numbers(own, monkeypatch, capsys):
     after = [f"{run[[2, 3, 4]].mean(axis=None):.1f}" for run in (loro, online)]
     assert cells["return per evaluation after the warm-up"][:2] == after
     equal_steps = (180 * online[0] + 200 * online[1] + 200 * online[2] + 20 * online[3]).mean() / 600
-    assert cells["return per evaluation after the warm-up, at equal environment steps"][1] == f"{equal_steps:.1f}"
+    assert cells["return per evaluation after the warm-up and at equal environment steps"][1] == f"{equal_steps:.1f}"
     assert all(row[4:] == ["1.00", "higher"] for row in lines[2:])
     assert "LORO (mine, τ=2, N=10), 3 seeds" in text
     assert f"Warm-up: 2 episodes, mean return {loro[[0, 1]].mean(axis=None):.1f}, 20 steps" in text
