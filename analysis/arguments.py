@@ -14,6 +14,7 @@ from pathlib import Path
 
 import tyro
 
+from analysis.wording import table_lines
 from envs.errors import run_command_line
 from envs.files import write_text
 
@@ -44,9 +45,9 @@ def plain(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
-def rows(parser: ArgumentParser) -> list[str]:
-    """Return a table row for each argument: flag and values, default, meaning."""
-    lines = []
+def rows(parser: ArgumentParser) -> list[list[str]]:
+    """Return the cells of each argument: flag and values, default, meaning."""
+    cells = []
     for action in parser._actions:
         if "--help" in action.option_strings:
             continue
@@ -57,8 +58,8 @@ def rows(parser: ArgumentParser) -> list[str]:
         note = re.search(r"\s*\((default|required|optional|repeatable)[^()]*(?:\([^()]*\)[^()]*)*\)\s*$", help_text)
         meaning = help_text[: note.start()] if note else help_text
         default = note.group().strip(" \n()").removeprefix("default: ") if note else ""
-        lines.append(f"| `{plain(f'{flag} {values}')}` | {plain(default)} | {plain(meaning)} |")
-    return lines
+        cells.append([f"`{plain(f'{flag} {values}')}`", plain(default), plain(meaning)])
+    return cells
 
 
 def section(program: str) -> list[str]:
@@ -69,7 +70,7 @@ def section(program: str) -> list[str]:
     with warnings.catch_warnings():  # tyro means to replace this one day; its version is locked
         warnings.simplefilter("ignore", DeprecationWarning)
         found = rows(tyro.extras.get_parser(module.Args))
-    return [*lines, "| argument | default | meaning |", "|---|---|---|", *found, ""] if found else lines
+    return [*lines, *table_lines(["argument", "default", "meaning"], found), ""] if found else lines
 
 
 def markdown() -> str:

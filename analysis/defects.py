@@ -28,7 +28,7 @@ import envs
 from analysis.colours import BLACK, BLUE, GREY, ORANGE
 from analysis.plotting import STYLE, save_figure
 from analysis.protocols import DIFFERENCES
-from analysis.runs import Run, common_iterations, description, read_run, read_table
+from analysis.runs import Run, common_iterations, description, read_own_run, read_run
 from analysis.statistics import bootstrap_interval, difference_interval
 from analysis.wording import number, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
@@ -135,10 +135,10 @@ def rows_of(runs: dict[tuple[str, str, str], Run], env: str) -> list[dict[str, o
 
 def read_control(path: Path) -> Run:
     """Read a control; raise UsageError where it is none, Failure when it is damaged."""
-    table, told = read_table(path), description(path).get("arguments", {})
-    if (told.get("arm"), told.get("protocol"), told.get("target_update_interval")) != ("online", "paper", OFTEN):
+    run, told = read_own_run(path), description(path)["arguments"]
+    if (run.arm, run.protocol, told.get("target_update_interval")) != ("online", "paper", OFTEN):
         raise UsageError(f"{path} is not online RL of the protocol paper with --target-update-interval {OFTEN}.")
-    return Run(path, "paper", told["env"], "online", None, None, None, table)
+    return run
 
 
 def alike_rows(runs: dict[tuple[str, str, str], Run], controls: list[Run]) -> list[dict[str, object]]:

@@ -26,7 +26,7 @@ import tyro
 
 import envs
 from analysis.colours import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY
-from analysis.measures import common_extent, cumulative, length
+from analysis.measures import LAST, common_extent, mean_return
 from analysis.plotting import LEGEND, STYLE, Curve, Level, draw_panel, legend_entries, save_figure
 from analysis.prior_runs import read_prior_run
 from analysis.runs import POLICIES, Run, description, read_run
@@ -44,8 +44,6 @@ from envs.files import write_text
 
 ALIKE = ("hidden_size", "learning_rate", "batch_size", "buffer_size", "gamma", "iteration_steps", "iterations")
 """Arguments that all learners of an environment must share."""
-LAST = 20
-"""Evaluations whose mean is where a learner ends."""
 ROUNDING = 1e-3
 """Log-probabilities of the same text, read in batches of another size, differ by less."""
 WINDOW = 5
@@ -203,14 +201,9 @@ def budget_of_prior(prior: Path, run: Run) -> Budget:
     return Budget(round(run.steps()[-1]), texts)
 
 
-def per_evaluation(run: Run) -> np.ndarray:
-    """Return each seed's mean return [seeds] over all evaluations; of a policy, each episode's."""
-    return run.table.eval_return.to_numpy() if run.arm in POLICIES else run.curves().mean(axis=1)
-
-
 def over_steps(run: Run, extent: float) -> np.ndarray:
     """Return each seed's mean return [seeds] over the environment steps up to `extent`."""
-    return cumulative(run, extent, "steps") / length(extent, "steps")
+    return mean_return(run, 0, extent, "steps")
 
 
 def figures(name: str, values: np.ndarray) -> dict[str, float]:
@@ -232,9 +225,13 @@ def rows_of(env: str, runs: dict[str, Run], budgets: dict[str, Budget]) -> Itera
     for name, run in runs.items():
         values, policy = over_steps(run, extent), run.arm in POLICIES
         row: dict[str, Any] = {"env": env, "run": name, "arm": title(run), "extent": extent}
-        row |= {"episodes" if policy else "seeds": len(values)} | figures("per_evaluation", per_evaluation(run))
+        row |= {"episodes" if policy else "seeds": len(values)} | figures(
+            "per_evaluation", mean_return(run, 0, run.iterations, "iterations")
+        )
         if not policy:
-            row |= figures("over_steps", values) | figures("last", run.curves()[:, -LAST:].mean(axis=1))
+            row |= figures("over_steps", values) | figures(
+                "last", mean_return(run, run.iterations - LAST, run.iterations, "iterations")
+            )
             row["env_steps"] = run.steps()[-1]
         for other, column in (("online", "against_online"), ("dqn", "against_dqn")):
             if other in runs and name != other and not policy and (other == "online" or run.arm == "dqn-prior"):
