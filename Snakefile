@@ -40,6 +40,7 @@ if mistake:
 # The commands below say `python`, as a person would type them: they mean the Python that runs Snakemake.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
 TREE = config["tree"]
+config.setdefault("replications", {})
 ENVIRONMENTS = config["environments"]
 MAIN_LLM, TAU, PRETRAIN_STEPS = (config["main"][key] for key in ("llm", "tau", "pretrain_steps"))
 RELEASED_LLMS = [name for name, llm in config["llms"].items() if llm["source"] == "released"]
@@ -92,6 +93,8 @@ localrules:
     data_quality,
     fresh_defects,
     defects,
+    fresh_replication,
+    replication_of,
     fresh_verdict,
     verdict,
     fresh_scores,
@@ -126,6 +129,7 @@ rule all:
         f"{TREE}/results/tables/comparison.md",
         [f"{TREE}/paper_figs/data_quality.pdf", f"{TREE}/results/tables/llm_policies.md"] if PLAYERS else [],
         f"{TREE}/paper_figs/defects.pdf" if config["defects"] else [],
+        expand(f"{TREE}/results/tables/replication_{{env}}.md", env=config["replications"]),
         [f"{TREE}/results/claims.md", f"{TREE}/results/tables/fidelity.md"] if config["grid"] else [],
         f"{TREE}/paper_figs/coverage.pdf" if PLAYERS else [],
         f"{TREE}/results/tables/scores.md",
@@ -267,6 +271,23 @@ rule train:
         f"{ON_A_GPU}python -m algos.{{params.algorithm}} --env {{wildcards.env}} {{params.arguments}}"
         f" --device {config['device']}"
         " --output {output.csv} > {log} 2>&1"
+
+
+# What surprised, once more with other seeds.
+use rule train as train_again with:
+    message:
+        "Training {wildcards.arm} in {wildcards.env} again, with other seeds"
+    output:
+        csv=f"{TREE}/results/{{again}}/{{protocol}}/{{env}}/{{arm}}.csv",
+        json=f"{TREE}/results/{{again}}/{{protocol}}/{{env}}/{{arm}}.json",
+        policy=f"{TREE}/results/{{again}}/{{protocol}}/{{env}}/{{arm}}.policy.safetensors",
+    log:
+        f"{TREE}/logs/{{again}}/{{protocol}}/{{env}}/{{arm}}.log",
+    benchmark:
+        f"{TREE}/benchmarks/{{again}}/{{protocol}}/{{env}}/{{arm}}.tsv"
+    wildcard_constraints:
+        again="replications",
+        arm="[a-z0-9._-]+",
 
 
 # Runs beside the grid that answer one question each. Is our PPO sound? As long as CleanRL and Stable-Baselines3 train it
@@ -446,6 +467,30 @@ use rule fresh_defects as defects with:
         f"{TREE}/logs/shipped/tables/{{defects}}.log",
     wildcard_constraints:
         defects="defects",
+
+
+rule fresh_replication:
+    message:
+        "What surprised in {wildcards.env}, with other seeds"
+    input:
+        online=lambda wildcards: replicated_runs(f"{TREE}/", wildcards.env)[0],
+        arms=lambda wildcards: replicated_runs(f"{TREE}/", wildcards.env)[1:],
+    output:
+        f"{TREE}/results/tables/replication_{{env}}.md",
+    log:
+        f"{TREE}/logs/tables/replication_{{env}}.log",
+    shell:
+        "python -m analysis.warm_start --runs {input.arms} --against {input.online} --output {output} > {log} 2>&1"
+
+
+use rule fresh_replication as replication_of with:
+    input:
+        online=lambda wildcards: replicated_runs("", wildcards.env)[0],
+        arms=lambda wildcards: there(replicated_runs("", wildcards.env)[1:]),
+    output:
+        "results/tables/replication_{env}.md",
+    log:
+        f"{TREE}/logs/shipped/tables/replication_{{env}}.log",
 
 
 rule fresh_verdict:
@@ -651,6 +696,11 @@ rule figures:
         "results/tables/scores.md",
         "results/tables/fidelity.md",
         "results/tables/cost.md",
+        [
+            f"results/tables/replication_{env}.md"
+            for env in config["replications"]
+            if there(replicated_runs("", env)[1:])
+        ],
         PRIOR_PRODUCTS,
 
 

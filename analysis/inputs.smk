@@ -204,6 +204,8 @@ def training_arguments(wildcards, input):
         arguments += ["--dataset", str(Path(input[0]).parent)]
     if config["iterations"]:
         arguments += ["--iterations", str(config["iterations"])]
+    if again := replication(wildcards):
+        arguments += ["--first-seed", str(again["first_seed"])]
     arguments += ["--seeds", str(training_seeds(wildcards))]
     return " ".join(arguments)
 
@@ -215,9 +217,22 @@ def algorithm_of(wildcards):
     return "sac" if wildcards.env == "pendulum" else "dqn"
 
 
+def replication(wildcards):
+    """Return which agents try an arm again, where a run is for that; else nothing."""
+    return config["replications"][wildcards.env] if wildcards.get("again") else {}
+
+
+def replicated_runs(prefix, env):
+    """List online RL and the arms that are trained again in an environment, with other seeds."""
+    arms = ["online", *config["replications"][env]["arms"]]
+    return [f"{prefix}results/replications/paper/{env}/{arm_file(arm)}.csv" for arm in arms]
+
+
 def training_seeds(wildcards):
     """Return how many agents a run trains; a chain of repeats counts as one."""
     seeds = config["seeds"]
+    if again := replication(wildcards):
+        return again["seeds"]
     if wildcards.arm in MAIN_RUNS:
         return seeds[wildcards.protocol][wildcards.env]
     chains = wildcards.protocol == "released" and not wildcards.arm.startswith("loro-carry-over")

@@ -117,7 +117,8 @@ def main() -> None:
     if not runs:
         raise UsageError(f"There are no runs under {args.tree}/results/runs.")
     alike: dict[tuple[str, str], tuple[object, Path]] = {}
-    for run in runs:
+    again = sorted((args.tree / "results/replications").glob("*/*/*.csv"))
+    for run in [*runs, *again]:
         described = check(run)
         if run.stem.split("_")[0] in POLICIES:
             continue
@@ -142,12 +143,13 @@ def main() -> None:
     for prior in sorted((args.tree / "results/priors").glob("*/*.jsonl")):
         with written_whole(args.to / "results/priors" / Path(*prior.parts[-2:])) as temporary:
             shutil.copyfile(prior, temporary)
-    references = [path for kind in ("csv", "json") for path in (args.tree / "results/reference").glob(f"*.{kind}")]
-    for name in [*PRODUCTS, *(path.relative_to(args.tree) for path in references)]:
+    beside = [path for kind in ("csv", "json") for path in (args.tree / "results/reference").glob(f"*.{kind}")]
+    beside += [path for run in again for path in (run, run.with_suffix(".json"))]
+    for name in [*PRODUCTS, *(path.relative_to(args.tree) for path in beside)]:
         if (args.tree / name).exists():
             with written_whole(args.to / name) as temporary:
                 shutil.copyfile(args.tree / name, temporary)
-    print(f"{len(runs)} runs and {len(collected)} datasets are in {args.to / 'results'}.")
+    print(f"{len(runs) + len(again)} runs and {len(collected)} datasets are in {args.to / 'results'}.")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python -m analysis.warm_start --runs rerun/my-llm.csv --against rerun/online.csv --figure rerun/my-llm.pdf
 
-What each run is stands in the .json that its program wrote beside it. The table that is printed asks in five ways, for
+What each run is stands in the .json that its program wrote beside it. The table asks in five ways, for
 they can differ, and which one matters depends on what an LLM's episodes cost:
 
 - the sum over iterations, the paper's measure: the LLM's mean return stands for each of its tau episodes;
@@ -30,6 +30,7 @@ from analysis.plotting import LEGEND, STYLE, WARM_UP, Curve, draw_panel, save_fi
 from analysis.runs import Run, common_iterations, description, read_own_run
 from analysis.wording import number, reading, short, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
+from envs.files import write_text
 
 SAME = ("env", "protocol", "iterations", "iteration_steps", "eval_episodes", "eval_horizon", "horizon", "double_step")
 """Arguments in which runs must agree for their returns to compare."""
@@ -55,6 +56,8 @@ class Args:
     """the CSV file of the run to compare them with: online RL, or any other of the same environment"""
     figure: Path | None = None
     """the PDF of the curves to write, the PNG beside it; none by default"""
+    output: Path | None = None
+    """the .md to write; printed by default"""
 
 
 def title_of(run: Run) -> str:
@@ -138,7 +141,7 @@ def draw(runs: list[Run], other: Run) -> plt.Figure:
 
 
 def main() -> None:
-    """Print the comparison and draw the figure."""
+    """Print or write the comparison, and draw the figure."""
     args = tyro.cli(Args)
     if not 1 <= len(args.runs) <= len(COLOURS):
         raise UsageError(f"--runs: give one to {len(COLOURS)} runs, not {len(args.runs)}.")
@@ -149,7 +152,10 @@ def main() -> None:
     if args.figure is not None:
         with plt.rc_context(STYLE):
             save_figure(draw(runs, other), args.figure)
-    print(text)
+    if args.output is not None:
+        write_text(args.output, text + "\n")
+    else:
+        print(text)
 
 
 if __name__ == "__main__":
