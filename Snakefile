@@ -130,7 +130,7 @@ rule all:
         [f"{TREE}/paper_figs/data_quality.pdf", f"{TREE}/results/tables/llm_policies.md"] if PLAYERS else [],
         f"{TREE}/paper_figs/defects.pdf" if config["defects"] else [],
         expand(f"{TREE}/results/tables/replication_{{env}}.md", env=config["replications"]),
-        [f"{TREE}/results/claims.md", f"{TREE}/results/tables/fidelity.md"] if config["grid"] else [],
+        [f"{TREE}/results/{name}.md" for name in ("claims", "tables/fidelity", "tables/grid") if config["grid"]],
         f"{TREE}/paper_figs/coverage.pdf" if PLAYERS else [],
         f"{TREE}/results/tables/scores.md",
         [f"{TREE}/{product}" for product in PRIOR_PRODUCTS] if config["grid"] else [],
@@ -383,27 +383,29 @@ rule fresh_main_table:
     message:
         "Writing {output.md}"
     input:
-        fresh_runs,
-        published_runs,
+        lambda wildcards: warm_starts(f"{TREE}/") if wildcards.table == "grid" else fresh_runs(wildcards),
+        lambda wildcards: [] if wildcards.table == "grid" else published_runs(wildcards),
     output:
-        csv=f"{TREE}/results/tables/main.csv",
-        md=f"{TREE}/results/tables/main.md",
+        csv=f"{TREE}/results/tables/{{table}}.csv",
+        md=f"{TREE}/results/tables/{{table}}.md",
     log:
-        f"{TREE}/logs/tables/main.log",
+        f"{TREE}/logs/tables/{{table}}.log",
+    wildcard_constraints:
+        table="main|grid",
+    params:
+        arms=lambda wildcards: "--arms loro" if wildcards.table == "grid" else "",
     shell:
-        "python -m analysis.main_table --runs {input} --output {output.csv} > {log} 2>&1"
+        "python -m analysis.main_table {params.arms} --runs {input} --output {output.csv} > {log} 2>&1"
 
 
 use rule fresh_main_table as main_table with:
     input:
-        shipped_runs,
+        lambda wildcards: there(warm_starts("")) if wildcards.table == "grid" else shipped_runs(wildcards),
     output:
         csv="results/tables/{table}.csv",
         md="results/tables/{table}.md",
     log:
         f"{TREE}/logs/shipped/tables/{{table}}.log",
-    wildcard_constraints:
-        table="main",  # a wildcard, because snakemake adds a forced rule without one to every target
 
 
 rule fresh_data_quality:
@@ -692,6 +694,7 @@ rule figures:
     input:
         expand("paper_figs/{figure}.pdf", figure=[*MAIN_FIGURES, *GRID_FIGURES, "data_quality", "defects"]),
         "results/tables/main.md",
+        "results/tables/grid.md",
         "results/claims.md",
         "results/tables/scores.md",
         "results/tables/fidelity.md",

@@ -89,6 +89,15 @@ def shipped_grid_runs(wildcards):
     return there(grid_runs("", wildcards)) + published_grid_runs(wildcards)
 
 
+def warm_starts(prefix):
+    """List online RL, and LORO under both protocols from every LLM, with every N and tau, in the paper's figures."""
+    runs = [f"{env}/{run}.csv" for env in ENVIRONMENTS for kind in figures_of(env) for run in runs_of(kind, env)]
+    runs = [run for run in dict.fromkeys(runs) if Path(run).stem.startswith(("online", "loro_"))]
+    released = [f"{prefix}results/runs/released/{run}" for run in runs if "loro_" in run]
+    published = there([f"results/runs/published/{run}" for run in runs])
+    return [*(f"{prefix}results/runs/paper/{run}" for run in runs), *released, *published]
+
+
 def dataset(env, llm):
     """Name the episodes of an LLM, or of random play: those that are shipped, unless they are to be made afresh."""
     shipped = f"results/datasets/{env}/{llm}/meta.json"
@@ -256,7 +265,9 @@ def covered_runs(wildcards):
 # `snakemake figures` makes none of these: what they are made from is not shipped. The report shows them as they are.
 SHIPPED_TABLES = {name: f"results/tables/{name}" for name in ("llm_policies", "coverage", "bench")}
 SHIPPED_TABLES |= {"audit": "results/audit"}
-TABLES = {name: f"results/tables/{name}" for name in ("main", "scores", "fidelity", "data_quality", "defects", "cost")}
+TABLES = {
+    name: f"results/tables/{name}" for name in ("main", "grid", "scores", "fidelity", "data_quality", "defects", "cost")
+}
 TABLES |= {"claims": "results/claims", **SHIPPED_TABLES}
 
 

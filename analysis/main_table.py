@@ -17,10 +17,10 @@ import pandas as pd
 import tyro
 
 import envs
-from analysis.measures import STEPS_AFTER, SUM, Pair
+from analysis.measures import STEPS_AFTER, SUM, UPDATES_AFTER, Pair
 from analysis.runs import POLICIES, PROTOCOLS, Run, common_iterations, read_run
 from analysis.statistics import bootstrap_interval, interquartile_mean
-from analysis.wording import estimate, number, reading, short, table_lines, with_interval
+from analysis.wording import Write, estimate, number, short, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
 from envs.files import write_text
 
@@ -36,10 +36,10 @@ ARMS = {
     "llm-policy": "the LLM as the policy",
     "random-policy": "random policy",
 }
-DIFFERENCES = {"difference": SUM, "after_at_equal_steps": STEPS_AFTER}
+DIFFERENCES = {"difference": SUM, "after_at_equal_steps": STEPS_AFTER, "after_at_equal_updates": UPDATES_AFTER}
 """The columns of differences from online RL, and what they measure."""
 INTRODUCTION = """\
-# Main figure in numbers
+# Cumulative rewards
 
 Cumulative reward: the sum over the plotted iterations of the evaluation's return. Mean [95% bootstrap interval over
 seeds] (number of seeds). Where one network is handed from repeat to repeat, `chains x repeats` are counted and the
@@ -49,10 +49,11 @@ iterations. Bootstrap intervals over few seeds are too narrow: meant to cover th
 it in about 90% with 10 seeds, 83% with 5 and 75% with 3, were returns normal.
 """
 PAYS = """\
-Each arm with LLM data minus online RL under the same protocol; independent seeds. First the paper's measure, in which
-an LLM's episode of seven steps weighs as much as 200 steps of the learner. Then the return per evaluation without the
-warm-up, at equal environment steps with the LLM's own counted: how much better an agent is for the same experience.
-Offline updates are counted in neither: LORO makes N more of them.
+Each arm minus online RL under the same protocol; independent seeds; in bold where the interval leaves out 0. First the
+paper's measure, in which an LLM's episode of seven steps weighs as much as 200 steps of the learner. Then the return
+per evaluation without the warm-up: at equal environment steps with the LLM's own counted, which is how much better an
+agent is for the same experience, offline updates for nothing; and at equal updates, the offline ones counted, with
+whatever number of steps they took (not known for PPO, whose updates are of another kind).
 """
 
 
@@ -64,6 +65,8 @@ class Args:
     """the run files: .../<protocol>/<env>/<arm>.csv"""
     output: Path
     """the CSV to write; the .md goes beside it"""
+    arms: tuple[str, ...] = ("all",)
+    """the arms to name where they have no runs; all: every arm of the main figure"""
 
 
 def row_of(run: Run, online: Run | None, iterations: int) -> dict[str, object]:
@@ -138,25 +141,29 @@ def title_of(row: dict) -> str:
     return f"{title} ({known})" if known else title
 
 
-def settings(rows: list[dict]) -> dict[str, dict[str, dict]]:
+def settings(rows: list[dict], known: list[str]) -> dict[str, dict[str, dict]]:
     """Group one environment's rows: by arm with its setting, then by protocol; known arms without runs are empty."""
     groups: dict[str, dict[str, dict]] = {}
-    for arm in dict.fromkeys([*ARMS, *(row["arm"] for row in rows)]):
+    for arm in dict.fromkeys([*known, *(row["arm"] for row in rows)]):
         found = [row for row in rows if row["arm"] == arm]
         for row in found:
             groups.setdefault(title_of(row), {})[row["protocol"]] = row
         if not found:
-            groups[ARMS[arm]] = {}
+            groups[ARMS.get(arm, arm)] = {}
     return groups
 
 
 def comparison(env: str, title: str, row: dict) -> list[str]:
     """Return the cells of the row that answers whether an arm's LLM data paid in `env`."""
     protocol = "" if row["protocol"] == "paper" else f", {row['protocol']} protocol"
-    cells = [estimate(row, "difference"), f"{row['improvement']:.2f}"]
-    cells += [reading(row["difference_low"], row["difference_high"]), estimate(row, "after_at_equal_steps", short)]
-    cells.append(reading(row["after_at_equal_steps_low"], row["after_at_equal_steps_high"]))
-    return [envs.get(env).title, title + protocol, *cells]
+    sums, *after = (bold(row, name, write) for name, write in zip(DIFFERENCES, (number, short, short), strict=True))
+    return [envs.get(env).title, title + protocol, sums, f"{row['improvement']:.2f}", *after]
+
+
+def bold(row: dict, name: str, write: Write) -> str:
+    """Write a difference with its interval, in bold where the interval leaves out 0."""
+    text = estimate(row, name, write)
+    return f"**{text}**" if row[f"{name}_low"] > 0 or row[f"{name}_high"] < 0 else text
 
 
 def notes(env: str, groups: dict[str, dict[str, dict]]) -> list[str]:
@@ -184,9 +191,9 @@ def notes(env: str, groups: dict[str, dict[str, dict]]) -> list[str]:
     return lines
 
 
-def markdown(rows: list[dict[str, object]]) -> str:
-    """Return the table for reading, with what it still lacks below it."""
-    environments = {env: settings([row for row in rows if row["env"] == env]) for env in envs.ENVIRONMENTS}
+def markdown(rows: list[dict[str, object]], known: list[str]) -> str:
+    """Return the table for reading, with what it still lacks of the `known` arms below it."""
+    environments = {env: settings([row for row in rows if row["env"] == env], known) for env in envs.ENVIRONMENTS}
     environments = {env: groups for env, groups in environments.items() if any(groups.values())}
     sums, answers, remarks = [], [], []
     for env, groups in environments.items():
@@ -203,8 +210,9 @@ def markdown(rows: list[dict[str, object]]) -> str:
     lines = [INTRODUCTION, *table_lines([*head, "paper protocol"], sums)]
     if answers:
         lines += ["", "## Does the warm start pay?", "", PAYS]
-        head = ["environment", "arm", "sum over iterations [95% interval]", "P(arm > online)", "the arm is"]
-        lines += table_lines([*head, "after the warm-up and at equal steps", "the arm is"], answers)
+        head = ["environment", "arm", "sum over iterations [95% interval]", "P(arm > online)"]
+        after = [f"after the warm-up, at equal {over}" for over in ("steps", "updates")]
+        lines += table_lines([*head, *after], answers)
     if remarks:
         lines += ["", "## Read with care", "", *remarks]
     return "\n".join(lines) + "\n"
@@ -218,7 +226,7 @@ def main() -> None:
     rows = tidy([read_run(path) for path in args.runs])
     table = pd.DataFrame(rows).astype(dict.fromkeys(("tau", "pretrain_steps", "episodes", "longest_episode"), "Int64"))
     write_text(args.output.with_suffix(".csv"), table.to_csv(index=False, float_format="%.8g"))
-    write_text(args.output.with_suffix(".md"), markdown(rows))
+    write_text(args.output.with_suffix(".md"), markdown(rows, list(ARMS) if args.arms == ("all",) else list(args.arms)))
 
 
 if __name__ == "__main__":

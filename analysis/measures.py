@@ -1,4 +1,4 @@
-"""What a run earns, over either axis, and how two runs in one environment compare.
+"""What a run earns, along three axes, and how two runs in one environment compare.
 
 The axes:
 
@@ -6,6 +6,8 @@ The axes:
 - `steps`: the same evaluations over environment steps, the LLM's own counted. Each stands for the steps since the one
   before, in units of an iteration's 200 steps, so that an arm whose iterations all take 200 steps earns the same on
   both axes. An LLM's episode of 7 steps then counts 7 steps, not 200.
+- `updates`: the same over updates of the learner, the offline ones counted, of which a warm start makes N before it
+  acts.
 """
 
 from dataclasses import dataclass
@@ -21,17 +23,27 @@ DECIMALS = 9
 ITERATION_STEPS = 200
 """Environment steps of an iteration: the unit of the sum over steps."""
 AXES = ("iterations", "steps")
+"""The axes of a run's score; over updates runs are only compared."""
 LAST = 20
 """Evaluations whose mean is where an arm ends (END)."""
-SUM, STEPS, AFTER, STEPS_AFTER, END = (
+SUM, STEPS, AFTER, STEPS_AFTER, UPDATES_AFTER, END = (
     "sum",
     "at equal environment steps",
     "per evaluation after the warm-up",
     "per evaluation after the warm-up and at equal environment steps",
+    "per evaluation after the warm-up and at equal updates",
     f"over the last {LAST} evaluations",
 )
-"""The measures of a pair of runs: two sums, three mean returns of an evaluation. AFTER compares the same iterations,
-STEPS_AFTER the same steps: at the same iteration, an arm whose LLM played short episodes has taken fewer of them."""
+"""The measures of a pair of runs: two sums, four mean returns of an evaluation. AFTER compares the same iterations,
+STEPS_AFTER the same steps: at the same iteration, an arm whose LLM played short episodes has taken fewer of them. Both
+leave it the offline updates for nothing; UPDATES_AFTER does not."""
+OVER = {STEPS: "steps", STEPS_AFTER: "steps", UPDATES_AFTER: "updates"}
+"""The axis of a measure, where it is not iterations."""
+
+
+def positions(run: Run, over: str) -> np.ndarray:
+    """Return how far along an axis each iteration of a run ends; NaN where that is not known."""
+    return {"iterations": np.arange(1.0, run.iterations + 1), "steps": run.steps(), "updates": run.updates()}[over]
 
 
 def common_extent(runs: list[Run], over: str) -> float:
@@ -43,17 +55,14 @@ def common_extent(runs: list[Run], over: str) -> float:
     iterations = common_iterations(runs, env)
     if over == "iterations":
         return iterations
-    ends = [run.steps()[iterations - 1] for run in runs if run.arm not in POLICIES]
-    return min(ends, default=iterations * ITERATION_STEPS)
+    ends = [positions(run, over)[iterations - 1] for run in runs if run.arm not in POLICIES]
+    return float(np.min(ends or [iterations * ITERATION_STEPS]))
 
 
 def weights(run: Run, extent: float, over: str, start: float = 0) -> np.ndarray:
     """Return what each of the run's evaluations counts for in the sum from `start` up to `extent`, in iterations."""
-    if over == "iterations":
-        places = np.arange(run.iterations)
-        return ((places >= start) & (places < extent)).astype(np.float64)
-    ends = np.clip(run.steps(), start, extent)
-    return np.diff(ends, prepend=start) / ITERATION_STEPS
+    ends = np.clip(positions(run, over), start, extent)
+    return np.diff(ends, prepend=start) / (1 if over == "iterations" else ITERATION_STEPS)
 
 
 def cumulative(run: Run, extent: float, over: str) -> np.ndarray:
@@ -71,16 +80,16 @@ def mean_return(run: Run, start: float, extent: float, over: str) -> np.ndarray:
     if run.arm in POLICIES:
         return run.table.eval_return.to_numpy()
     counted = weights(run, extent, over, start)
-    if not counted.any():
+    if not start < extent or np.isnan(counted).any():
         return np.full(len(run.curves()), np.nan)
     return np.round(run.curves() @ counted / counted.sum(), DECIMALS)
 
 
 def warm_up_end(run: Run, over: str) -> float:
-    """Return how far along an axis the LLM's episodes go that a run begins with; 0 without any."""
+    """Return how far along an axis a run is when its warm-up and its offline updates are done; 0 without any."""
     if not run.tau or run.arm in POLICIES:
         return 0
-    return run.tau if over == "iterations" else run.steps()[run.tau - 1]
+    return positions(run, over)[run.tau - 1] + (run.pretrain_steps or 0) * (over == "updates")
 
 
 def length(extent: float, over: str) -> float:
@@ -124,7 +133,7 @@ class Pair:
     def rewards(self, measure: str) -> tuple[np.ndarray, np.ndarray]:
         """Return what each seed of both arms earns: a cumulative reward (SUM, STEPS), else a mean return."""
         runs = list(self.runs)
-        over = "steps" if measure in (STEPS, STEPS_AFTER) else "iterations"
+        over = OVER.get(measure, "iterations")
         extent = common_extent(runs, over)
         if measure in (SUM, STEPS):
             ours, theirs = (cumulative(run, extent, over) for run in runs)
@@ -134,12 +143,14 @@ class Pair:
         return ours, theirs
 
     def difference(self, measure: str = SUM) -> Estimate:
-        """Return the difference of the means."""
+        """Return the difference of the means; NaN where the measure says nothing of one of the runs."""
         ours, theirs = self.rewards(measure)
+        if np.isnan([*ours, *theirs]).any():
+            return np.nan, np.nan, np.nan
         return float(ours.mean() - theirs.mean()), *difference_interval(ours, theirs)
 
     def improvement(self, measure: str = SUM) -> float:
-        """Return the share of pairs of seeds in which our arm earns more, ties counting half."""
+        """Return the share of pairs of seeds in which our arm earns more, ties counting half; NaN as a difference."""
         return probability_of_improvement(*self.rewards(measure))
 
     def ratio(self, measure: str = SUM) -> Estimate:

@@ -60,6 +60,19 @@ class Run:
         """
         return self.table.groupby("iteration").env_steps.mean().to_numpy(dtype=np.float64)
 
+    def updates(self) -> np.ndarray:
+        """Return the updates made up to each iteration: the offline ones, and one for each step that the learner takes.
+
+        (None is made before its buffer holds a batch, at the start of online RL: those 256 steps are counted as well.)
+        NaN for PPO, whose updates are of another kind, and for a chain of repeats, which share their updates.
+        """
+        steps, iteration = self.steps(), np.arange(self.iterations)
+        if self.arm.startswith("ppo") or self.table.repeat.nunique() > 1:
+            return np.full(len(steps), np.nan)
+        recorded = steps[self.tau - 1] if (self.llm and self.tau) or self.arm == "pretrain-random" else 0
+        offline = (self.pretrain_steps or 0) * (iteration >= (self.tau or 0))
+        return np.maximum(steps - recorded, 0) + offline
+
     def first_repeats(self) -> np.ndarray:
         """Return `eval_return` of each seed's first repeat alone [seeds, iterations]."""
         first = self.table[self.table.repeat == self.table.repeat.min()]
@@ -90,17 +103,20 @@ def read_own_run(path: Path) -> Run:
     """
     table, described = read_table(path), description(path)
     told = described.get("arguments", {})
-    if told.get("env") not in envs.ENVIRONMENTS or "arm" not in told:
+    alone, mixed = told.get("arm") in ("online", "ppo"), told.get("arm") == "mix"
+    needed = {"env": str, "arm": str, "protocol": str}
+    needed |= {} if alone else {"tau": int} if mixed else {"tau": int, "pretrain_steps": int}
+    wrong = [name for name, kind in needed.items() if not isinstance(told.get(name), kind)]
+    if wrong or told["env"] not in envs.ENVIRONMENTS or not isinstance(told.get("dataset"), str | None):
         raise UsageError(f"{description_file(path)} does not tell how {path} was made: give a run that algos/ wrote.")
-    alone = told["arm"] in ("online", "ppo")
     run = Run(
         path,
-        protocol=told.get("protocol", "paper"),
+        protocol=told["protocol"],
         env=told["env"],
         arm=told["arm"],
         llm=Path(told["dataset"]).name if told.get("dataset") else None,
-        tau=None if alone else told.get("tau"),
-        pretrain_steps=None if alone or told["arm"] == "mix" else told.get("pretrain_steps"),
+        tau=None if alone else told["tau"],
+        pretrain_steps=None if alone or mixed else told["pretrain_steps"],
         table=table,
     )
     check_whole(run, described)
@@ -194,8 +210,11 @@ def _check_table(path: Path, table: pd.DataFrame) -> None:
     if list(table.columns) != COLUMNS or not isinstance(table.index, pd.RangeIndex) or table.empty:
         raise Failure(f"Run {path} does not have the columns {','.join(COLUMNS)} and rows below them.")
     whole = all(pd.api.types.is_integer_dtype(table[column]) for column in ("seed", "repeat", "iteration"))
-    if not whole or not pd.api.types.is_numeric_dtype(table.eval_return):
-        raise Failure(f"Run {path} has cells in seed, repeat, iteration or eval_return that are not numbers.")
+    numeric = all(pd.api.types.is_numeric_dtype(table[column]) for column in ("env_steps", "eval_return"))
+    if not whole or not numeric:
+        raise Failure(
+            f"Run {path} has cells in seed, repeat, iteration, env_steps or eval_return that are not numbers."
+        )
     rows = table.seed.nunique() * table.repeat.nunique() * (table.iteration.max() + 1)
     twice = table.duplicated(["seed", "repeat", "iteration"]).any()
     if twice or table.iteration.min() < 0 or len(table) != rows:

@@ -26,7 +26,7 @@ import yaml
 import envs
 from analysis.colours import BLACK, BLUE, GREY, ORANGE, SKY
 from analysis.fidelity import UNCHANGED_ARMS, UNCHANGED_ENVIRONMENTS, released_run
-from analysis.measures import AFTER, END, LAST, STEPS, STEPS_AFTER, SUM, Pair
+from analysis.measures import AFTER, END, LAST, STEPS, STEPS_AFTER, SUM, UPDATES_AFTER, Pair
 from analysis.plotting import STYLE, save_figure
 from analysis.prior_verdict import check_claims, read_prior_runs, section
 from analysis.rule import (
@@ -219,7 +219,7 @@ def other_measures(pair: Pair | None, kind: str, state: str, rule: dict[str, Any
     if kind != "greater" or not counts(pair, rule):
         return []
     shown: dict[str, list[str]] = {}
-    for measure in (STEPS, AFTER, STEPS_AFTER, END):
+    for measure in (STEPS, AFTER, STEPS_AFTER, UPDATES_AFTER, END):
         shown.setdefault(state_by_interval(kind, pair.difference(measure), 0), []).append(measure)
     told = [f"{other} {', '.join(names)}" for other, names in shown.items() if other not in ("open", state)]
     title = envs.get(pair.env).title
@@ -368,7 +368,7 @@ def environment_row(judged: Judged, env: str) -> list[str]:
     others = [other_cell(judged.pairs[protocol][env], protocol, factor) for protocol in ("published", "released")]
     title = envs.get(env).title
     if pair is None:
-        blank = 2 if factor else 6
+        blank = 2 if factor else 7
         return [title, "not computed yet", *[""] * blank, *others]
     seeds = f"{pair.seeds[0]} against {pair.seeds[1]}"
     if factor:
@@ -378,7 +378,7 @@ def environment_row(judged: Judged, env: str) -> list[str]:
         if env in judged.p_values and not pair.left_out:
             state += f" (p = {judged.p_values[env]:.3f})"
         cells = [with_interval(*pair.difference()), state, with_interval(*pair.difference(STEPS))]
-        cells += [*(fine(pair.difference(measure)) for measure in (AFTER, STEPS_AFTER, END)), seeds]
+        cells += [*(fine(pair.difference(measure)) for measure in (AFTER, STEPS_AFTER, UPDATES_AFTER, END)), seeds]
     mark = "†" if pair.left_out else ""
     return [title + mark, *cells, *others]
 
@@ -404,7 +404,7 @@ def environment_lines(judged: Judged) -> list[str]:
     claim = judged.claim
     known = " Its runs had been read when the rule was written." if claim.get("known") else ""
     lines = [f"### {claim['claim']}", "", f"`{claim['arm']}` against `{claim['against']}`.{known}", ""]
-    head = ["difference [95% interval]", "judged", STEPS, AFTER, STEPS_AFTER, END, "seeds"]
+    head = ["difference [95% interval]", "judged", STEPS, AFTER, STEPS_AFTER, UPDATES_AFTER, END, "seeds"]
     if claim["kind"] == "factor":
         head = ["times [95% interval]", "times, after the warm-up", "seeds"]
     head = ["environment", *head, "published", "released"]
@@ -454,8 +454,8 @@ def markdown(judged: list[Judged], content: dict[str, Any], on_priors: list[str]
         "",
         "Judged is the cumulative reward over iterations, the LLM's mean return standing for each warm-up episode.",
         "Beside it, deciding nothing: the same up to an equal number of environment steps, the LLM's own counted, in",
-        "units of 200 steps; the return per evaluation after the warm-up, in the same iterations and in the same",
-        f"steps; that over the last {LAST} evaluations.",
+        "units of 200 steps; the return per evaluation after the warm-up, in the same iterations, at equal steps and",
+        f"at equal updates, the offline ones counted; that over the last {LAST} evaluations.",
         "",
         *(f"- {envs.get(env).title}: {note}" for env, note in content["notes"].items()),
         "",

@@ -6,15 +6,16 @@ What each run is stands in the .json that its program wrote beside it. The table
 they can differ, and which one matters depends on what an LLM's episodes cost:
 
 - the sum over iterations, the paper's measure: the LLM's mean return stands for each of its tau episodes;
-- the same at equal environment steps, the LLM's own counted, as far as both runs go;
 - the mean return after the warm-up: what the agents themselves earn, in the iterations that both learn in;
-- that at equal environment steps: how much better an agent is for the same experience;
+- that at equal environment steps, the LLM's own counted: how much better an agent is for the same experience;
+- that at equal updates, the offline ones counted: how much better an agent is for the same work;
 - the mean return of the last 20 evaluations: where they end.
 
 Differences have 95% bootstrap intervals over seeds. The figure, if it is wanted, has both runs over iterations and over
 environment steps; the PNG goes beside the PDF.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from matplotlib.patches import Patch
 import envs
 from analysis.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY
 from analysis.main_table import ARMS
-from analysis.measures import AFTER, END, ITERATION_STEPS, STEPS, STEPS_AFTER, SUM, Pair, warm_up_end
+from analysis.measures import AFTER, END, STEPS_AFTER, SUM, UPDATES_AFTER, Pair, measurable, warm_up_end
 from analysis.plotting import LEGEND, STYLE, WARM_UP, Curve, draw_panel, save_figure, unlike_returns
 from analysis.runs import Run, common_iterations, description, read_own_run
 from analysis.wording import number, reading, short, table_lines, with_interval
@@ -39,8 +40,7 @@ EXPECTED += ("progress",)
 """Arguments in which the runs compared are meant to differ, or that change no result."""
 MEASURES = {
     SUM: ("sum over iterations", number),
-    STEPS: (f"sum {STEPS}", number),
-    **{measure: (f"return {measure}", short) for measure in (AFTER, STEPS_AFTER, END)},
+    **{measure: (f"return {measure}", short) for measure in (AFTER, STEPS_AFTER, UPDATES_AFTER, END)},
 }
 """What the runs are compared by, what it is called here, and how it is written."""
 COLOURS = (ORANGE, GREEN, PURPLE, SKY, GREY)
@@ -63,8 +63,19 @@ class Args:
 def title_of(run: Run) -> str:
     """Name a run's arm and setting, and how many agents it has."""
     name = ARMS.get(run.arm, run.arm) + (f" ({run.details})" if run.details else "")
-    repeats = run.table.repeat.nunique()
-    return f"{name}, {run.table.seed.nunique()} " + (f"chains of {repeats} repeats" if repeats > 1 else "seeds")
+    seeds, repeats = run.table.seed.nunique(), run.table.repeat.nunique()
+    kind = "seed" if repeats == 1 else "chain"
+    return f"{name}, {seeds} {kind}{'s' * (seeds != 1)}" + f" of {repeats} repeats" * (repeats > 1)
+
+
+def read_learner(path: Path) -> Run:
+    """Read a run; raise UsageError where it does not tell its steps, or nothing follows its warm-up."""
+    run = read_own_run(path)
+    if not measurable(run, "steps"):
+        raise UsageError(f"{path} does not tell how many environment steps were taken (env_steps): nothing to compare.")
+    if run.tau and run.tau >= run.iterations:
+        raise UsageError(f"{path} ends with its warm-up; there is nothing to compare after it.")
+    return run
 
 
 def check_comparable(run: Run, other: Run) -> None:
@@ -89,31 +100,36 @@ def other_differences(run: Run, other: Run) -> list[str]:
 
 
 def comparison(run: Run, other: Run) -> list[str]:
-    """Return the section of one run: how its warm-up went, the table, and what else to know."""
-    if run.tau and run.tau >= run.iterations:
-        raise UsageError(f"{run.path} ends with its warm-up; there is nothing to compare after it.")
+    """Return the section of one run: the table, and what else to know."""
     pair, rows = Pair(run.env, run, other), []
     for measure, (name, write) in MEASURES.items():
         difference, means = pair.difference(measure), (write(values.mean()) for values in pair.rewards(measure))
-        share = f"{pair.improvement(measure):.2f}"
-        rows.append([name, *means, with_interval(*difference, write), share, reading(*difference[1:])])
+        unknown = not math.isfinite(difference[0])
+        share = "" if unknown else f"{pair.improvement(measure):.2f}"
+        answer = "not known" if unknown else reading(*difference[1:])
+        rows.append([name, *means, with_interval(*difference, write), share, answer])
     head = ["measure", "this run", "the other", "difference [95% interval]", "P(this > other)", "this run is"]
-    lines = [f"## {run.path}: {title_of(run)}", ""]
-    lines += [*table_lines(head, rows), ""]
-    if run.llm and run.tau:
-        told = f"mean return {short(run.curves()[:, : run.tau].mean())}, {warm_up_end(run, 'steps'):,.0f} steps"
-        lines.append(f"- Warm-up: {run.tau} episodes, {told}; online RL's iterations {run.tau * ITERATION_STEPS:,}.")
+    lines = [f"## {run.path}: {title_of(run)}", "", *table_lines(head, rows), "", *notes(run)]
     if differences := other_differences(run, other):
         lines.append(f"- Beside the warm start, this run differs in: {'; '.join(differences)}.")
+    return [*lines, ""]
+
+
+def notes(run: Run) -> list[str]:
+    """Say what a reader must know of one run: its warm-up, its offline updates, and what does not compare."""
+    lines = []
+    if run.llm and run.tau:
+        told = f"mean return {short(run.curves()[:, : run.tau].mean())}, {warm_up_end(run, 'steps'):,.0f} steps"
+        lines.append(f"- Warm-up: {run.tau} episodes, {told}; offline updates: {run.pretrain_steps or 0:,}.")
     if run.table.repeat.nunique() > 1:
-        lines.append("- Only the first repeat of each chain is a fresh warm start; sums are means over the repeats.")
-    return [*lines, *(f"- {note}: no fair warm-up." for note in unlike_returns(run.env, [run])), ""]
+        lines.append("- Only the first repeat of each chain is a fresh warm start; numbers are means over the repeats.")
+    return [*lines, *(f"- {note}: no fair warm-up." for note in unlike_returns(run.env, [run]))]
 
 
 def report(runs: list[Run], other: Run) -> str:
     """Return all comparisons as Markdown."""
     lines = [f"# Does it pay? {envs.get(other.env).title}, protocol {other.protocol}", ""]
-    lines += [f"The other: {other.path}, {title_of(other)}.", ""]
+    lines += [f"The other: {other.path}, {title_of(other)}.", "", *notes(other), *[""] * bool(notes(other))]
     for run in runs:
         lines += comparison(run, other)
     lines += [
@@ -145,7 +161,7 @@ def main() -> None:
     args = tyro.cli(Args)
     if not 1 <= len(args.runs) <= len(COLOURS):
         raise UsageError(f"--runs: give one to {len(COLOURS)} runs, not {len(args.runs)}.")
-    other, *runs = map(read_own_run, (args.against, *args.runs))
+    other, *runs = map(read_learner, (args.against, *args.runs))
     for run in runs:
         check_comparable(run, other)
     text = report(runs, other)

@@ -76,17 +76,19 @@ def test_repeats_of_one_chain_give_no_interval(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("better", "verdict"), [(5, "| 1.00 | higher |"), (-5, "| 0.00 | lower |"), (0, "| 0.50 | no difference shown |")]
+    ("better", "share", "shown"), [(5, "| 1.00 |", True), (-5, "| 0.00 |", True), (0, "| 0.50 |", False)]
 )
-def test_the_verdict_follows_the_interval(tmp_path, monkeypatch, better, verdict):
+def test_a_difference_is_bold_where_its_interval_leaves_out_zero(tmp_path, monkeypatch, better, share, shown):
     base = np.arange(10.0).reshape(10, 1, 1) / 10 * np.ones((1, 1, 4))
     runs = [
         write_run(tmp_path, "paper", "cartpole", "online", base),
         write_run(tmp_path, "paper", "cartpole", "mix_qwen-7b_tau2", base + better),
     ]
     _, text = tabulate(runs, tmp_path, monkeypatch)
-    line = line_with(text, "| CartPole | mix", verdict)
-    assert line.endswith(f" {verdict.split('|')[2].strip()} |")  # all iterations have as many steps: the same after it
+    sums, _, *after = [cell.strip() for cell in line_with(text, "| CartPole | mix", share).split("|")[3:-1]]
+    assert [cell.startswith("**") and cell.endswith("**") for cell in (sums, *after)] == [shown] * 3
+    assert sums.strip("*").startswith(f"{4 * better:.1f} [".replace("-", "−"))
+    assert all(cell.strip("*").startswith(f"{better:.2f} [".replace("-", "−")) for cell in after)
 
 
 def test_the_same_steps_are_not_the_same_iterations(tmp_path, monkeypatch):
@@ -98,13 +100,14 @@ def test_the_same_steps_are_not_the_same_iterations(tmp_path, monkeypatch):
     row = rows["cartpole", "mix", "4", "paper"]
     assert float(row["difference"]) == 0
     assert float(row["after_at_equal_steps"]) == np.mean([4, 5, 6, 7]) - np.mean([1, 2, 3, 4])
+    assert float(row["after_at_equal_updates"]) == np.mean([4, 5, 6, 7]) - np.mean([0, 1, 2, 3])  # none offline
 
 
 def test_one_seed_is_compared_without_interval(tmp_path, monkeypatch):
     arms = ("online", "loro_qwen-7b_tau2_n10")
     runs = [write_run(tmp_path, "paper", "cartpole", arm, [[[k, 150]]]) for k, arm in enumerate(arms)]
     _, text = tabulate(runs, tmp_path, monkeypatch)
-    assert line_with(text, "| 1.0 | 1.00 | too few seeds for an interval |  | too few seeds for an interval |")
+    assert line_with(text, "| 1.0 | 1.00 |  |  |")
 
 
 def test_cells_without_runs_are_empty_and_listed(tmp_path, monkeypatch):

@@ -50,9 +50,14 @@ def test_the_answer_is_made_of_the_runs_own_numbers(own, monkeypatch, capsys):
     assert cells["return per evaluation after the warm-up"][:2] == after
     equal_steps = (180 * online[0] + 200 * online[1] + 200 * online[2] + 20 * online[3]).mean() / 600
     assert cells["return per evaluation after the warm-up and at equal environment steps"][1] == f"{equal_steps:.1f}"
+    # Ten updates before its first step: the second of LORO's is made with online RL's 211th.
+    equal_updates = (190 * online[0] + 200 * online[1] + 200 * online[2] + 10 * online[3]).mean() / 600
+    assert cells["return per evaluation after the warm-up and at equal updates"][1] == f"{equal_updates:.1f}"
     assert all(row[4:] == ["1.00", "higher"] for row in lines[2:])
     assert "LORO (mine, τ=2, N=10), 3 seeds" in text
-    assert f"Warm-up: 2 episodes, mean return {loro[[0, 1]].mean(axis=None):.1f}, 20 steps" in text
+    assert (
+        f"Warm-up: 2 episodes, mean return {loro[[0, 1]].mean(axis=None):.1f}, 20 steps; offline updates: 10." in text
+    )
     assert "differs in: gamma 0.9, not 0.99." in text
 
 
@@ -60,6 +65,13 @@ def test_the_curves_are_drawn_where_asked(own, tmp_path, monkeypatch, capsys):
     figure = tmp_path / "figures" / "mine.pdf"
     ask(monkeypatch, capsys, "--runs", own[0], "--against", own[1], "--figure", figure)
     assert figure.stat().st_size > 5000 and figure.with_suffix(".png").stat().st_size > 5000
+
+
+def test_both_panels_of_the_figure_have_their_axis(own):
+    other, run = map(warm_start.read_learner, own[::-1])
+    iterations, steps = warm_start.draw([run], other).axes
+    assert [line.get_xdata()[-1] for line in iterations.lines] == [4, 4]
+    assert [line.get_xdata()[-1] for line in steps.lines] == [1000, 620]
 
 
 def test_a_chain_says_that_it_is_one(own, tmp_path, monkeypatch, capsys):
@@ -77,6 +89,9 @@ def test_a_chain_says_that_it_is_one(own, tmp_path, monkeypatch, capsys):
         ({"iterations": 9}, 1, "has iterations 5, and was made with 9: it is not whole"),
         ({"tau": 5}, 2, "ends with its warm-up"),
         ({"env": "chess"}, 2, "does not tell how"),
+        ({"env": ["cartpole"]}, 2, "does not tell how"),
+        ({"tau": "2"}, 2, "does not tell how"),
+        ({"dataset": 5}, 2, "does not tell how"),
     ],
 )
 def test_runs_that_do_not_compare_are_one_sentence(own, monkeypatch, capsys, changed, status, sentence):
@@ -88,6 +103,22 @@ def test_runs_that_do_not_compare_are_one_sentence(own, monkeypatch, capsys, cha
         ask(monkeypatch, capsys, "--runs", own[0], "--against", own[1])
     error = capsys.readouterr().err
     assert stopped.value.code == status and sentence in error and error.count("\n") == 1
+
+
+def test_an_llm_whose_episodes_were_cut_off_early_is_named(tmp_path, monkeypatch, capsys):
+    online = write_own_run(tmp_path / "online.csv", np.ones((2, 1, 5)), arm="online", env="pendulum")
+    mix = write_own_run(tmp_path / "mix.csv", np.ones((2, 1, 5)), arm="mix", env="pendulum", dataset="rerun/mine")
+    text = ask(monkeypatch, capsys, "--runs", mix, "--against", online)
+    assert "- mine: episodes of 9 steps, not 200: no fair warm-up." in text
+
+
+def test_a_run_without_steps_is_one_sentence(own, monkeypatch, capsys):
+    table = pd.read_csv(own[0])
+    table["env_steps"] = np.nan
+    table.to_csv(own[0], index=False)
+    with pytest.raises(SystemExit) as stopped:
+        ask(monkeypatch, capsys, "--runs", own[0], "--against", own[1])
+    assert stopped.value.code == 2 and "does not tell how many environment steps" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("lost", [".csv", ".json"])
