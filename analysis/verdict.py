@@ -258,9 +258,11 @@ def judge_optimum(claim: dict[str, Any], runs: Runs, content: dict[str, Any]) ->
     """Judge "converges to the optimum": the verdict and how far each environment came."""
     rule, optima = content["rule"], content["optima"]
     words: dict[str, list[str]] = {"reached": [], "short": [], "open": []}
+    states: dict[str, str] = {}
     for env in [env for env in environments_of(claim) if env in optima]:
         run, title = runs.get(("paper", env, claim["arm"])), envs.get(env).title
         if run is None or len(run.curves()) < rule["fewest_seeds"]:
+            states[env] = "open"
             words["open"].append(title)
             continue
         random, optimum = SCALES[env].random, optima[env]
@@ -268,14 +270,16 @@ def judge_optimum(claim: dict[str, Any], runs: Runs, content: dict[str, Any]) ->
         low, high = bootstrap_interval(ends)
         reached = 1 - rule["margin"]
         state = "reached" if low >= reached else "short" if high < reached else "open"
+        states[env] = state
         words[state].append(f"{title} {ends.mean() + 0.0:.2f}")
     total = sum(map(len, words.values()))
     evidence = "; ".join(f"{state}: {', '.join(names)}" for state, names in words.items() if names)
     unknown = [envs.get(env).title for env in environments_of(claim) if env not in optima]
     evidence += f"; left out, no optimum known: {', '.join(unknown)}" if unknown else ""
     if len(words["reached"]) > total / 2:
-        return Judged(claim, HOLDS, evidence)
-    return Judged(claim, FAILS if total and len(words["short"]) >= total / 2 else OPEN, evidence)
+        return Judged(claim, HOLDS, evidence, states=states)
+    verdict = FAILS if total and len(words["short"]) >= total / 2 else OPEN
+    return Judged(claim, verdict, evidence, states=states)
 
 
 def judge(claim: dict[str, Any], runs: Runs, content: dict[str, Any]) -> Judged:
@@ -328,6 +332,9 @@ def fine(estimate: Estimate) -> str:
 
 def summary(judged: Judged, protocol: str, measure: str = SUM) -> str:
     """Return a cell: mean normalised difference or largest ratio, of how many environments, and single chains."""
+    if judged.claim["kind"] == "optimal":
+        reached = f"in {list(judged.states.values()).count('reached')} of {len(judged.states)}"
+        return reached if (protocol, measure) == ("paper", SUM) else ""
     pairs = judged.counted(protocol)
     if not pairs:
         return ""
@@ -352,7 +359,8 @@ another, p-values are corrected for the claim's environments (Holm). Decided are
 claims, {known} of them by runs that had been read when the rule was first written.
 
 Numbers in the table: mean over environments of the difference of normalised scores (0 random play, 1 an expert), [its
-stratified bootstrap interval], (over how many environments); of the claim of a factor, the largest ratio. The last
+stratified bootstrap interval], (over how many environments); of the claim of a factor, the largest ratio; of
+the optimum, where it is reached. The last
 number is of the return per evaluation without the LLM's own, as far as both arms have taken as many environment steps,
 and decides nothing. Published LORO is one chain of five repeats, and has no interval. Under the released protocol LORO
 alone was run. It is compared with our `paper` run where the protocol changes nothing that this arm learns from or is

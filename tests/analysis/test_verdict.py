@@ -133,7 +133,8 @@ def test_optimal(tmp_path, ours, outcome):
 def test_optimal_leaves_out_where_no_optimum_is_known(tmp_path, monkeypatch):
     monkeypatch.setitem(CONTENT, "optima", {env: 100 for env in envs.ENVIRONMENTS if env != "represented-pong"})
     judged = judge(runs_of(tmp_path, [99, 99, 99, 20, 20, 20], [50] * 6), kind="optimal")
-    assert judged.verdict == "holds" and "no optimum known: Pong" in judged.evidence  # three of five
+    assert judged.verdict == "holds" and "no optimum known: Pong" in judged.evidence
+    assert [verdict.summary(judged, protocol) for protocol in ("paper", "published")] == ["in 3 of 5", ""]
 
 
 def test_too_few_seeds_decide_nothing(tmp_path):
