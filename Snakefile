@@ -89,6 +89,8 @@ localrules:
     grid_figure,
     fresh_main_table,
     main_table,
+    fresh_gain_figure,
+    gain_figure,
     fresh_data_quality,
     data_quality,
     fresh_defects,
@@ -126,6 +128,7 @@ rule all:
     input:
         expand(f"{TREE}/paper_figs/{{figure}}.pdf", figure=WANTED_FIGURES),
         f"{TREE}/results/tables/main.md",
+        f"{TREE}/paper_figs/gains.pdf" if {"online", "loro"} <= set(config["arms"]["paper"]) else [],
         f"{TREE}/results/tables/comparison.md",
         [f"{TREE}/paper_figs/data_quality.pdf", f"{TREE}/results/tables/llm_policies.md"] if PLAYERS else [],
         f"{TREE}/paper_figs/defects.pdf" if config["defects"] else [],
@@ -406,6 +409,32 @@ use rule fresh_main_table as main_table with:
         md="results/tables/{table}.md",
     log:
         f"{TREE}/logs/shipped/tables/{{table}}.log",
+
+
+rule fresh_gain_figure:
+    message:
+        "Drawing {output.pdf}"
+    input:
+        f"{TREE}/results/tables/main.csv",
+    output:
+        pdf=f"{TREE}/paper_figs/gains.pdf",
+        png=f"{TREE}/paper_figs/gains.png",
+    log:
+        f"{TREE}/logs/paper_figs/gains.log",
+    shell:
+        "python -m analysis.gain_figure --table {input} --output {output.pdf} > {log} 2>&1"
+
+
+use rule fresh_gain_figure as gain_figure with:
+    input:
+        "results/tables/main.csv",
+    output:
+        pdf="paper_figs/{gains}.pdf",
+        png=shown("paper_figs/{gains}.png", "gains", "4 Beyond the paper"),
+    log:
+        f"{TREE}/logs/shipped/paper_figs/{{gains}}.log",
+    wildcard_constraints:
+        gains="gains",
 
 
 rule fresh_data_quality:
@@ -692,7 +721,7 @@ rule figures:
     message:
         "Figures and tables of the shipped runs"
     input:
-        expand("paper_figs/{figure}.pdf", figure=[*MAIN_FIGURES, *GRID_FIGURES, "data_quality", "defects"]),
+        expand("paper_figs/{figure}.pdf", figure=[*MAIN_FIGURES, *GRID_FIGURES, "gains", "data_quality", "defects"]),
         "results/tables/main.md",
         "results/tables/grid.md",
         "results/claims.md",

@@ -107,7 +107,10 @@ def test_both_arms_with_the_same_target_network_are_compared(tmp_path, monkeypat
 
 @pytest.mark.parametrize(
     ("changed", "told"),
-    [({"target_update_interval": 1000}, "--target-update-interval 200"), ({"arm": "mix", "tau": 10}, "is not online RL")],
+    [
+        ({"target_update_interval": 1000}, "--target-update-interval 200"),
+        ({"arm": "mix", "tau": 10}, "is not online RL"),
+    ],
 )
 def test_a_control_that_is_none_is_refused(tmp_path, monkeypatch, capsys, changed, told):
     paths = [write_run(tmp_path, "paper", "cartpole", f"{a}_{SETTING}", returns(1)) for a in ("loro", "loro-shifted")]
