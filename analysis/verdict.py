@@ -359,13 +359,12 @@ another, p-values are corrected for the claim's environments (Holm). Decided are
 claims, {known} of them by runs that had been read when the rule was first written.
 
 Numbers in the table: mean over environments of the difference of normalised scores (0 random play, 1 an expert), [its
-stratified bootstrap interval], (over how many environments); of the claim of a factor, the largest ratio; of
-the optimum, where it is reached. The last
-number is of the return per evaluation without the LLM's own, as far as both arms have taken as many environment steps,
-and decides nothing. Published LORO is one chain of five repeats, and has no interval. Under the released protocol LORO
-alone was run. It is compared with our `paper` run where the protocol changes nothing that this arm learns from or is
-measured by ({arms} in
-{where}), and with the LLM's own episodes; elsewhere there is no number.
+stratified bootstrap interval], (over how many environments); of the claim of a factor, the largest ratio; of the
+optimum, where it is reached. The last number is of the return per evaluation without the LLM's own, as far as both arms
+have taken as many environment steps, and decides nothing. Published LORO is one chain of five repeats, and has no
+interval. Under the released protocol LORO alone was run. It is compared with our `paper` run where the protocol changes
+nothing that this arm learns from or is measured by ({arms} in {where}),
+and with the LLM's own episodes; elsewhere there is no number.
 A mean with a single chain in it has no interval. Where two arms are not measured alike, the environment is left out and
 named below."""
 
