@@ -69,7 +69,7 @@ class Run:
         steps, iteration = self.steps(), np.arange(self.iterations)
         if self.arm.startswith("ppo") or self.table.repeat.nunique() > 1:
             return np.full(len(steps), np.nan)
-        recorded = steps[self.tau - 1] if (self.llm and self.tau) or self.arm == "pretrain-random" else 0
+        recorded = steps[self.tau - 1] if self.tau and self.arm != "pretrain-on-policy" else 0
         offline = (self.pretrain_steps or 0) * (iteration >= (self.tau or 0))
         return np.maximum(steps - recorded, 0) + offline
 

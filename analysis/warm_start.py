@@ -2,8 +2,8 @@
 
     python -m analysis.warm_start --runs rerun/my-llm.csv --against rerun/online.csv --figure rerun/my-llm.pdf
 
-What each run is stands in the .json that its program wrote beside it. The table asks in five ways, for
-they can differ, and which one matters depends on what an LLM's episodes cost:
+What each run is stands in the .json that its program wrote beside it. The table asks in five ways, for they can differ,
+and which one matters depends on what an LLM's episodes cost:
 
 - the sum over iterations, the paper's measure: the LLM's mean return stands for each of its tau episodes;
 - the mean return after the warm-up: what the agents themselves earn, in the iterations that both learn in;
