@@ -138,7 +138,8 @@ class Pair:
         if measure in (SUM, STEPS):
             ours, theirs = (cumulative(run, extent, over) for run in runs)
             return ours, theirs
-        start = max(extent - LAST, 0) if measure == END else max(warm_up_end(run, over) for run in runs)
+        start = max(warm_up_end(run, over) for run in runs)
+        start = max(start, extent - LAST) if measure == END else start
         ours, theirs = (mean_return(run, start, extent, over) for run in runs)
         return ours, theirs
 

@@ -81,6 +81,13 @@ def test_nothing_is_compared_where_one_run_ends_in_the_other_s_warm_up(tmp_path,
     assert np.isnan(both.difference(STEPS_AFTER)).all()
 
 
+def test_the_last_evaluations_of_a_short_run_are_not_those_of_its_warm_up(tmp_path):
+    loro = run_of(tmp_path, LORO, [[[99, 99, 99, 1, 2]]] * 2, [7, 20, 31, 231, 431])
+    online = run_of(tmp_path, "online", [[[99, 99, 99, 3, 5]]] * 2, None)
+    ours, theirs = Pair("cartpole", loro, online).rewards(END)
+    assert ours.tolist() == [1.5, 1.5] and theirs.tolist() == [4, 4]
+
+
 def test_updates_are_not_compared_with_those_of_ppo_or_of_a_chain(tmp_path, pair):
     ppo = run_of(tmp_path, "ppo", np.ones((2, 1, ITERATIONS)), None)
     chain = run_of(tmp_path, "loro_qwen-7b_tau5_n10", np.ones((2, 5, ITERATIONS)), None)
