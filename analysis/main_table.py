@@ -65,8 +65,8 @@ class Args:
     """the run files: .../<protocol>/<env>/<arm>.csv"""
     output: Path
     """the CSV to write; the .md goes beside it"""
-    arms: tuple[str, ...] = ("all",)
-    """the arms to name where they have no runs; all: every arm of the main figure"""
+    arms: tuple[str, ...] = tuple(ARMS)
+    """the arms to name where they have no runs"""
 
 
 def row_of(run: Run, online: Run | None, iterations: int) -> dict[str, object]:
@@ -141,7 +141,7 @@ def title_of(row: dict) -> str:
     return f"{title} ({known})" if known else title
 
 
-def settings(rows: list[dict], known: list[str]) -> dict[str, dict[str, dict]]:
+def settings(rows: list[dict], known: tuple[str, ...]) -> dict[str, dict[str, dict]]:
     """Group one environment's rows: by arm with its setting, then by protocol; known arms without runs are empty."""
     groups: dict[str, dict[str, dict]] = {}
     for arm in dict.fromkeys([*known, *(row["arm"] for row in rows)]):
@@ -191,7 +191,7 @@ def notes(env: str, groups: dict[str, dict[str, dict]]) -> list[str]:
     return lines
 
 
-def markdown(rows: list[dict[str, object]], known: list[str]) -> str:
+def markdown(rows: list[dict[str, object]], known: tuple[str, ...]) -> str:
     """Return the table for reading, with what it still lacks of the `known` arms below it."""
     environments = {env: settings([row for row in rows if row["env"] == env], known) for env in envs.ENVIRONMENTS}
     environments = {env: groups for env, groups in environments.items() if any(groups.values())}
@@ -226,7 +226,7 @@ def main() -> None:
     rows = tidy([read_run(path) for path in args.runs])
     table = pd.DataFrame(rows).astype(dict.fromkeys(("tau", "pretrain_steps", "episodes", "longest_episode"), "Int64"))
     write_text(args.output.with_suffix(".csv"), table.to_csv(index=False, float_format="%.8g"))
-    write_text(args.output.with_suffix(".md"), markdown(rows, list(ARMS) if args.arms == ("all",) else list(args.arms)))
+    write_text(args.output.with_suffix(".md"), markdown(rows, args.arms))
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def common_extent(runs: list[Run], over: str) -> float:
 def weights(run: Run, extent: float, over: str, start: float = 0) -> np.ndarray:
     """Return what each of the run's evaluations counts for in the sum from `start` up to `extent`, in iterations."""
     ends = np.clip(positions(run, over), start, extent)
-    return np.diff(ends, prepend=start) / (1 if over == "iterations" else ITERATION_STEPS)
+    return length(np.diff(ends, prepend=start), over)
 
 
 def cumulative(run: Run, extent: float, over: str) -> np.ndarray:
@@ -92,8 +92,8 @@ def warm_up_end(run: Run, over: str) -> float:
     return positions(run, over)[run.tau - 1] + (run.pretrain_steps or 0) * (over == "updates")
 
 
-def length(extent: float, over: str) -> float:
-    """Return an extent in iterations: the number that a mean return is multiplied with in a cumulative reward."""
+def length(extent: float | np.ndarray, over: str) -> float | np.ndarray:
+    """Return an extent, or several, in iterations: what a mean return is multiplied with in a cumulative reward."""
     return extent if over == "iterations" else extent / ITERATION_STEPS
 
 

@@ -25,7 +25,7 @@ from matplotlib.patches import Patch
 
 import envs
 from analysis.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY
-from analysis.main_table import ARMS
+from analysis.main_table import title_of
 from analysis.measures import AFTER, END, STEPS_AFTER, SUM, UPDATES_AFTER, Pair, measurable, warm_up_end
 from analysis.plotting import LEGEND, STYLE, WARM_UP, Curve, draw_panel, save_figure, unlike_returns
 from analysis.runs import Run, common_iterations, description, read_own_run
@@ -60,12 +60,11 @@ class Args:
     """the .md to write; printed by default"""
 
 
-def title_of(run: Run) -> str:
+def heading(run: Run) -> str:
     """Name a run's arm and setting, and how many agents it has."""
-    name = ARMS.get(run.arm, run.arm) + (f" ({run.details})" if run.details else "")
     seeds, repeats = run.table.seed.nunique(), run.table.repeat.nunique()
     kind = "seed" if repeats == 1 else "chain"
-    return f"{name}, {seeds} {kind}{'s' * (seeds != 1)}" + f" of {repeats} repeats" * (repeats > 1)
+    return f"{title_of(vars(run))}, {seeds} {kind}{'s' * (seeds != 1)}" + f" of {repeats} repeats" * (repeats > 1)
 
 
 def read_learner(path: Path) -> Run:
@@ -109,7 +108,7 @@ def comparison(run: Run, other: Run) -> list[str]:
         answer = "not known" if unknown else reading(*difference[1:])
         rows.append([name, *means, with_interval(*difference, write), share, answer])
     head = ["measure", "this run", "the other", "difference [95% interval]", "P(this > other)", "this run is"]
-    lines = [f"## {run.path}: {title_of(run)}", "", *table_lines(head, rows), "", *notes(run)]
+    lines = [f"## {run.path}: {heading(run)}", "", *table_lines(head, rows), "", *notes(run)]
     if differences := other_differences(run, other):
         lines.append(f"- Beside the warm start, this run differs in: {'; '.join(differences)}.")
     return [*lines, ""]
@@ -129,7 +128,7 @@ def notes(run: Run) -> list[str]:
 def report(runs: list[Run], other: Run) -> str:
     """Return all comparisons as Markdown."""
     lines = [f"# Does it pay? {envs.get(other.env).title}, protocol {other.protocol}", ""]
-    lines += [f"The other: {other.path}, {title_of(other)}.", "", *notes(other), *[""] * bool(notes(other))]
+    lines += [f"The other: {other.path}, {heading(other)}.", "", *notes(other), *[""] * bool(notes(other))]
     for run in runs:
         lines += comparison(run, other)
     lines += [
@@ -143,7 +142,7 @@ def draw(runs: list[Run], other: Run) -> plt.Figure:
     """Draw all runs over iterations, and over environment steps."""
     figure, panels = plt.subplots(1, 2, figsize=(5.5, 2.4), layout="constrained")
     coloured = zip([other, *runs], (BLUE, *COLOURS), strict=False)
-    curves = [Curve(run, {"color": colour, "label": f"{run.path.stem}: {title_of(run)}"}) for run, colour in coloured]
+    curves = [Curve(run, {"color": colour, "label": f"{run.path.stem}: {heading(run)}"}) for run, colour in coloured]
     for axes, over_steps in zip(panels, (False, True), strict=True):
         draw_panel(axes, curves, [], other.iterations, over_steps)
         axes.set_xlabel("environment steps, the LLM's own counted" if over_steps else "iteration")
