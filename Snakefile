@@ -532,6 +532,7 @@ rule fresh_verdict:
         runs=claimed_runs(f"{TREE}/"),
         published=claimed_published_runs,
         priors=claimed_prior_runs(f"{TREE}/") if config["grid"] else [],
+        again=[run for env in config["replications"] for run in replicated_runs(f"{TREE}/", env)],
     output:
         md=f"{TREE}/results/claims.md",
         csv=f"{TREE}/results/claims.csv",
@@ -539,9 +540,11 @@ rule fresh_verdict:
         png=f"{TREE}/paper_figs/verdict.png",
     log:
         f"{TREE}/logs/claims.log",
+    params:
+        again=lambda wildcards, input: f"--again {' '.join(input.again)}" if input.again else "",
     shell:
         "python -m analysis.verdict --claims {input.claims} --runs {input.runs} {input.published} {input.priors}"
-        " --output {output.md} --figure {output.pdf} > {log} 2>&1"
+        " {params.again} --output {output.md} --figure {output.pdf} > {log} 2>&1"
 
 
 use rule fresh_verdict as verdict with:
@@ -550,6 +553,7 @@ use rule fresh_verdict as verdict with:
         runs=there(claimed_runs("")),
         published=claimed_published_runs,
         priors=there(claimed_prior_runs("")),
+        again=there([run for env in config["replications"] for run in replicated_runs("", env)]),
     output:
         md="results/{shipped}claims.md",
         csv="results/{shipped}claims.csv",

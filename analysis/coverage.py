@@ -39,7 +39,7 @@ from safetensors.numpy import load_file
 import envs
 from analysis import data_quality
 from analysis.colours import BLACK, GREY
-from analysis.data_quality import COLOURS, MARKERS, correlation_text
+from analysis.data_quality import COLOURS, CORRELATION, MARKERS, correlation_text
 from analysis.main_table import ARMS, title_of
 from analysis.plotting import STYLE, save_figure
 from analysis.runs import Run, check_digest, common_iterations, description, read_run
@@ -478,7 +478,6 @@ CARE = """\
   start's own final policy is no sign of quality. What online RL's policy visits owes nothing to the data.
 - Coverage says that a pair was seen, not that enough of what follows it was, nor that the learner made use of it.
 - LLMs that played the same first τ episodes have the same runs: one point in the figure and in the correlation.
-- An environment's points share its online RL and its bins; they are not independent.
 """
 
 
@@ -529,9 +528,11 @@ def markdown(rows: list[dict], missing: list[str]) -> str:
         warm.append([envs.get(row["env"]).title, name_of(row) + same, *cells(row), estimate(row, "gain_share", short)])
     lines += table_lines(["environment", "arm", *head, "gain, share"], warm)
     for arm in WARM_STARTS:
-        text = correlation_text(points(rows, arm))
-        if text:
-            lines += ["", f"{ARMS[arm]}, coverage and gain: {text}. Their interval is too narrow; see below."]
+        if text := correlation_text(points(rows, arm)):
+            lines += ["", f"{ARMS[arm]}, coverage and gain: {', '.join(text)}."]
+        if text := correlation_text(by_optimal_policy(rows, arm)):
+            lines += ["", f"{ARMS[arm]}, the optimal policy's coverage and gain: {', '.join(text)}."]
+    lines += ["", CORRELATION]
     lines += ["", "## Policies that owe nothing to the data", ""]
     for row in (row for row in rows if row["llm"] is None):
         first = [envs.get(row["env"]).title, name_of(row), short(row["final_return"]), str(row["data"])]
@@ -553,6 +554,13 @@ def points(rows: list[dict], arm: str) -> list[dict]:
         for row in rows
         if row["own_data"] and row["arm"] == arm and math.isfinite(row["gain_share"]) and not row["same_run_as"]
     ]
+
+
+def by_optimal_policy(rows: list[dict], arm: str) -> list[dict]:
+    """Return one arm's points where an optimal policy is known, with its coverage: it owes nothing to the data."""
+    covered = {(row["env"], row["data"]): row["coverage"] for row in rows if row["arm"] == OPTIMAL}
+    found = [(row, (row["env"], row["data"])) for row in points(rows, arm)]
+    return [row | {"quality": covered[key]} for row, key in found if key in covered]
 
 
 def draw_panel(axes: Axes, rows: list[dict], markers: dict[str, str]) -> None:
@@ -579,7 +587,7 @@ def draw_panel(axes: Axes, rows: list[dict], markers: dict[str, str]) -> None:
     axes.grid(color="#E6E6E6", lw=0.5)
     axes.set_axisbelow(True)
     axes.set_ylabel("gain over online RL\n(after the warm-up)")
-    axes.set_title(correlation_text(rows), loc="right", fontsize=6)
+    axes.set_title("\n".join(correlation_text(rows)), loc="right", fontsize=6)
 
 
 def draw(rows: list[dict]) -> plt.Figure:

@@ -31,7 +31,7 @@ from analysis.main_table import ARMS, title_of
 from analysis.measures import AFTER, STEPS_AFTER, Pair
 from analysis.plotting import STYLE, save_figure
 from analysis.runs import Run, common_iterations, read_run, select_runs
-from analysis.statistics import bootstrap_interval, difference_interval
+from analysis.statistics import Estimate, bootstrap_interval, difference_interval, stratified_interval
 from analysis.wording import estimate, short, table_lines, with_interval
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import write_text
@@ -63,6 +63,10 @@ columns the first of them as a share of the same scale. Means [95% bootstrap int
 gain over the independent seeds of both arms; the scale itself is taken as it is. Online RL's first and last level: mean
 over 20 iterations. Intervals over few seeds are too narrow.
 """
+CORRELATION = (
+    "A point is an LLM in an environment, the mean over its N, ranked among all points or among those of its "
+    "environment. An environment's points share its online RL: the interval is too narrow. Correlation is no cause."
+)
 FOOT = """\
 - Warm starts of several LLMs that are one run, because the first τ episodes are the same, are one point in the figure
   and in the correlation: the first named. Their qualities may differ, being those of all the LLM's episodes.
@@ -272,39 +276,61 @@ def stand_ins(named: dict[tuple[str, str, str], Run]) -> dict[tuple[str, str], s
     return found
 
 
-def rank_correlation(rows: list[dict]) -> tuple[float, float, float, int] | None:
-    """Return Spearman's correlation of quality and gain, its 95% bootstrap interval, and the number of points.
+def correlation_points(rows: list[dict]) -> pd.DataFrame:
+    """Return the points of a correlation: quality and share gained by each LLM in each environment (the index).
 
-    A point is one LLM in one environment, the mean over its settings: these share their quality and are not further
-    evidence, and nor is a run that is the same as another LLM's. Qualities per step are left out. None below 6 points,
-    or where quality or gain is the same everywhere.
+    A point is the mean over its settings: these share their quality and are not further evidence, and nor is a run that
+    is the same as another LLM's. Qualities per step are left out.
     """
-    distinct = [row for row in rows if not row["same_run_as"]]
-    table = pd.DataFrame([row for row in distinct if math.isfinite(row["quality"]) and not row["per_step"]])
+    distinct = [row for row in rows if not row["same_run_as"] and not row["per_step"]]
+    table = pd.DataFrame([row for row in distinct if math.isfinite(row["quality"])])
     if table.empty:
+        return table
+    return table.groupby(["env", "llm"])[["quality", "gain_share"]].mean()
+
+
+def rank_correlation(points: list[pd.DataFrame]) -> Estimate | None:
+    """Return Spearman's correlation of quality and gain and its 95% bootstrap interval; ranks are within each table.
+
+    Of several tables the ranks, less their mean, are put together: what is left where a table's level explains nothing.
+    Points are resampled within their table. None below 6 points, or where quality or gain is the same everywhere.
+    """
+    points = [table for table in points if len(table) > 1]
+    if sum(map(len, points)) < FEWEST_POINTS:
         return None
-    x, y = table.groupby(["env", "llm"])[["quality", "gain_share"]].mean().to_numpy().T
-    if len(x) < FEWEST_POINTS or np.ptp(x) == 0 or np.ptp(y) == 0:
+    sides = [[table[name].to_numpy() for table in points] for name in ("quality", "gain_share")]
+    if not all(any(np.ptp(values) > 0 for values in side) for side in sides):
         return None
 
-    def spearman(picks: np.ndarray, axis: int) -> np.ndarray:
-        a, b = (stats.rankdata(values[picks.astype(int)], axis=axis) for values in (x, y))
-        a, b = (ranks - ranks.mean(axis=axis, keepdims=True) for ranks in (a, b))
+    def spearman(*picks: np.ndarray, axis: int = 0) -> np.ndarray:
+        a, b = (
+            np.concatenate(
+                [centred_ranks(values[pick.astype(int)], axis) for values, pick in zip(side, picks, strict=True)], axis
+            )
+            for side in sides
+        )
         norm = np.sqrt((a**2).sum(axis=axis) * (b**2).sum(axis=axis))
         # a resample of points that are all alike shows no correlation
         return np.where(norm > 0, (a * b).sum(axis=axis) / np.where(norm > 0, norm, 1), 0.0)
 
-    low, high = bootstrap_interval(np.arange(len(x)), spearman)
-    return float(stats.spearmanr(x, y).statistic), float(low), float(high), len(x)
+    everyone = [np.arange(len(table)) for table in points]
+    return float(spearman(*everyone)), *stratified_interval(everyone, spearman)
 
 
-def correlation_text(rows: list[dict]) -> str:
-    """Say an arm's rank correlation, or nothing where there is none to state."""
-    found = rank_correlation(rows)
-    if found is None:
-        return ""
-    value, low, high, points = found
-    return f"Spearman's ρ = {with_interval(value, low, high, short)}, {points} points"
+def centred_ranks(values: np.ndarray, axis: int) -> np.ndarray:
+    """Return the ranks of values along an axis, ties sharing theirs, less their mean."""
+    return stats.rankdata(values, axis=axis) - (values.shape[axis] + 1) / 2
+
+
+def correlation_text(rows: list[dict]) -> list[str]:
+    """Say an arm's rank correlation over all points and within environments, where there is one to state."""
+    points = correlation_points(rows)
+    whole = rank_correlation([points])
+    if whole is None:
+        return []
+    told = [f"Spearman's ρ = {with_interval(*whole, short)}, {len(points)} points"]
+    within = rank_correlation([of_one for _, of_one in points.groupby("env")])
+    return told + ([f"within environments {with_interval(*within, short)}"] if within else [])
 
 
 def size_of(row: dict) -> float:
@@ -341,9 +367,7 @@ def draw_panel(axes: Axes, rows: list[dict], markers: dict[str, str]) -> None:
     axes.set_xscale("symlog", linthresh=LINEAR, linscale=1.5)
     axes.set_xticks(QUALITY_TICKS, [f"{tick:g}".replace("-", "−") for tick in QUALITY_TICKS])
     axes.set_ylabel("gain over online RL\n(after the warm-up)")
-    text = correlation_text(rows)
-    if text:
-        axes.set_title(text, loc="right", fontsize=6)
+    axes.set_title("\n".join(correlation_text(rows)), loc="right", fontsize=6)
 
 
 def draw(rows: list[dict], baselines: dict[str, Baseline]) -> plt.Figure:
@@ -360,7 +384,6 @@ def draw(rows: list[dict], baselines: dict[str, Baseline]) -> plt.Figure:
         len(arms),
         1,
         sharex=True,
-        sharey=True,
         squeeze=False,
         figsize=(3.4, 1.7 * len(arms) + 1.3),
         layout="constrained",
@@ -440,19 +463,29 @@ def missing_runs(named: dict[tuple[str, str, str], Run]) -> list[str]:
     return lines
 
 
+def still_runs(named: dict[tuple[str, str, str], Run]) -> list[str]:
+    """Say where several warm starts have the same return in every evaluation after the warm-up, of every seed."""
+    repeated, found = repeated_runs(named.values()), {}
+    for run in named.values():
+        returns = run.curves()[:, run.tau or 0 :] if run.arm in WARM_STARTS else np.arange(2)
+        if np.ptp(returns) == 0 and (run.env, run.arm, run.details) not in repeated:
+            found.setdefault((run.env, float(returns.flat[0])), []).append(run)
+    return [
+        f"- {envs.get(env).title}: in {len(runs)} warm starts every evaluation after the warm-up has a return of "
+        f"{short(value)}, whatever the seed: nothing is learnt, and their gains are one finding."
+        for (env, value), runs in found.items()
+        if len(runs) > 1
+    ]
+
+
 def markdown(rows: list[dict], baselines: dict[str, Baseline], named: dict[tuple[str, str, str], Run]) -> str:
     """Return the table for reading, with what it lacks and what does not compare below it."""
     head = ["environment", "arm", "LLM's return", "of them, used", "longest", "random", "online, first", "online, last"]
     head += ["quality", "gain", "gain at equal steps", "gain, share", "P(arm > online)", "seeds (arm, online)"]
     lines = [INTRODUCTION, *table_lines(head, map(cells, rows)), ""]
     for arm in WARM_STARTS:
-        text = correlation_text([row for row in rows if row["arm"] == arm])
-        if text:
-            lines += [
-                f"{ARMS[arm]}, quality and gain: {text}. The points of an environment share its online RL and its "
-                "scale, so the interval is too narrow; a correlation is not a cause.",
-                "",
-            ]
+        if text := correlation_text([row for row in rows if row["arm"] == arm]):
+            lines += [f"{ARMS[arm]}, quality and gain: {', '.join(text)}. {CORRELATION}", ""]
     lines += ["## Read with care", ""]
     lines += [f"- {envs.get(env).title} is not placed: {b.not_placed}." for env, b in baselines.items() if b.not_placed]
     for row in {(row["env"], row["llm"]): row for row in rows if row["per_step"]}.values():
@@ -465,6 +498,7 @@ def markdown(rows: list[dict], baselines: dict[str, Baseline], named: dict[tuple
         )
     for (env, llm), other in stand_ins(named).items():
         lines.append(f"- {envs.get(env).title}: {llm} played the very episodes of {other}; its rows are the same.")
+    lines += still_runs(named)
     missing = missing_runs(named)
     return "\n".join([*lines, FOOT, *(["## Missing", "", *missing] if missing else [])]).rstrip("\n") + "\n"
 

@@ -279,8 +279,19 @@ def markdown(table: pd.DataFrame, runs: dict[tuple[str, str, str], Run], alike: 
             for row in alike
         ]
         lines += ["", ALIKE, *table_lines(head, cells)]
+    lines += ["", *not_applicable(list(dict.fromkeys(table.env)))]
     foot = "\n## Not computed yet\n\n" + "\n".join(missing) + "\n" if missing else ""
     return INTRODUCTION + "\n" + "\n".join(lines) + "\n" + foot
+
+
+def not_applicable(shown: list[str]) -> list[str]:
+    """Say which differences change nothing in an environment, and are in neither table nor figure."""
+    absent = {
+        env: [f'"{difference.label}"' for difference in DIFFERENCES.values() if env not in difference.environments]
+        for env in shown
+    }
+    told = [f"{envs.get(env).title} {', '.join(labels)}" for env, labels in absent.items() if labels]
+    return [f"Differences that do not apply: {'; '.join(told)}."] if told else []
 
 
 def main() -> None:

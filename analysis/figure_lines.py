@@ -6,7 +6,7 @@ The paper has 39 figures: `main` (analysis/main_figure.py), `mix`, `pretrain`, `
 
 from dataclasses import dataclass
 
-from analysis.colours import BLUE, GREEN, ORANGE, PURPLE, SKY
+from analysis.colours import AMBER, BLUE, GREEN, ORANGE, PURPLE, SKY
 
 TAUS, PRETRAIN_STEPS = (10, 20, 30), (1000, 3000)
 SIZES = {"qwen-7b": "Qwen-7B", "qwen-32b": "Qwen-32B"}
@@ -52,8 +52,8 @@ def panels_of(kind: str, env: str) -> tuple[Panel, ...]:
         mix = Line("mix_qwen-7b_tau10", "LLM's data in the buffer (mix)", GREEN)
         return (Panel(0, 0, "", (online, main, mix)),)
     if kind == "pretrain":
-        own = Line("pretrain-on-policy_tau10_n3000", "pretrained on its own episodes", GREEN)
-        chance = Line("pretrain-random_tau10_n3000", "pretrained on random episodes", PURPLE)
+        own = Line("pretrain-on-policy_tau10_n3000", "pretrained on its own episodes", SKY)
+        chance = Line("pretrain-random_tau10_n3000", "pretrained on random episodes", AMBER)
         return (Panel(0, 0, "", (main, own, chance)),)
     if kind == "model_size":
         colors = dict(zip(SIZES, (ORANGE, BLUE), strict=True))

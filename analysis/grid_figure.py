@@ -17,17 +17,17 @@ from typing import Literal
 
 import matplotlib.pyplot as plt
 import tyro
+from matplotlib.artist import Artist
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 import envs
 from analysis.figure_lines import Line, Panel, figures_of, panels_of, runs_of
 from analysis.plotting import (
     LEGEND,
     STYLE,
-    WARM_UP,
     Curve,
     draw_panel,
+    explanations,
     limits_of,
     save_figure,
     unlike_returns,
@@ -80,20 +80,15 @@ def missing_lines(panel: Panel, runs: dict[tuple[str, str], Run], width: int) ->
     return textwrap.wrap(f"not computed: {'; '.join(parts)}", width) if parts else []
 
 
-def legend(lines: list[Line], runs: dict[tuple[str, str], Run]) -> list[Line2D | Patch]:
+def legend(lines: list[Line], runs: dict[tuple[str, str], Run]) -> list[Artist]:
     """Return the entries: colours for the lines that are there, dashes for the protocols, the warm-up's shade."""
     there = {name for _, name in runs}
     shown = {line.label: line.color for line in lines if line.run in there}
-    entries: list[Line2D | Patch] = [Line2D([], [], color=color, label=label) for label, color in shown.items()]
+    entries: list[Artist] = [Line2D([], [], color=color, label=label) for label, color in shown.items()]
     names = {"paper": "protocol paper", "released": "released, mean of its repeats", "published": "as published"}
     for protocol in dict.fromkeys(protocol for protocol in names if any(key[0] == protocol for key in runs)):
-        alone = any(Curve(run, {}).alone for key, run in runs.items() if key[0] == protocol)
-        label = names[protocol] + (" (thin: one chain)" if alone else "")
-        entries.append(Line2D([], [], color="#555555", **PROTOCOL_STYLES[protocol], label=label))
-    taus = {run.tau for run in runs.values() if run.tau}
-    if taus:
-        entries.append(Patch(**WARM_UP, label="LLM's warm-up" if len(taus) == 1 else "LLM's warm-up, by τ"))
-    return entries
+        entries.append(Line2D([], [], color="#555555", **PROTOCOL_STYLES[protocol], label=names[protocol]))
+    return [*entries, *explanations([Curve(run, {}) for run in runs.values()])]
 
 
 def draw(env: str, panels: tuple[Panel, ...], runs: dict[tuple[str, str], Run], iterations: int) -> plt.Figure:
@@ -124,7 +119,7 @@ def draw(env: str, panels: tuple[Panel, ...], runs: dict[tuple[str, str], Run], 
     entries = legend([line for panel in panels for line in panel.lines], runs)
     figure.legend(handles=entries, loc="outside lower center", ncols=2 if columns == 1 else 4, **LEGEND)
     if len(panels) > 1:
-        figure.suptitle("\n".join([envs.get(env).title, *filter(None, ["; ".join(unlike)])]), fontsize=8)
+        figure.suptitle("\n".join([envs.get(env).title, *unlike]), fontsize=8)
     return figure
 
 

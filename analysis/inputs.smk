@@ -268,6 +268,7 @@ SHIPPED_TABLES |= {"audit": "results/audit"}
 TABLES = {
     name: f"results/tables/{name}" for name in ("main", "grid", "scores", "fidelity", "data_quality", "defects", "cost")
 }
+TABLES |= {f"replication_{env}": f"results/tables/replication_{env}" for env in config["replications"]}
 TABLES |= {"claims": "results/claims", **SHIPPED_TABLES}
 
 
@@ -278,6 +279,7 @@ def table_category(wildcards):
 
 
 def table_files(wildcards):
-    """List the files of a table: for reading, and with all columns."""
-    files = [f"{TABLES[wildcards.table]}{ending}" for ending in (".md", ".csv")]
-    return files[1:] if wildcards.table == "bench" else files
+    """List the files of a table: for reading, and with all columns; of some there is only one of the two."""
+    kind = wildcards.table.split("_")[0]
+    endings = {"bench": [".csv"], "replication": [".md"]}.get(kind, [".md", ".csv"])
+    return [f"{TABLES[wildcards.table]}{ending}" for ending in endings]

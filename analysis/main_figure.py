@@ -7,7 +7,8 @@
 The shaded iterations are the LLM's warm-up. Where returns do not compare, small print below the panel's title says so.
 `--over steps` counts environment steps instead of iterations: ten episodes of an LLM may be 60 steps or 2,000, an
 iteration of a learner is always 200. Of a chain in which one network is handed from repeat to repeat it shows the first
-repeat: the later ones start with all the steps of those before, beyond the axis.
+repeat: the later ones start with all the steps of those before, beyond the axis. Every seed's curve is drawn there as
+its running mean over 9 iterations: three first repeats of single evaluations would cover all else.
 What is not among the runs is left out and named on stdout.
 """
 
@@ -21,19 +22,27 @@ import tyro
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 import envs
 from analysis import plotting
-from analysis.colours import BLACK, BLUE, GREEN, ORANGE
-from analysis.plotting import LEGEND, STYLE, WARM_UP, Curve, Level, save_figure, unlike_returns, write_title
+from analysis.colours import BLACK, BLUE, ORANGE, PURPLE
+from analysis.plotting import (
+    LEGEND,
+    STYLE,
+    Curve,
+    Level,
+    explanations,
+    save_figure,
+    unlike_returns,
+    write_title,
+)
 from analysis.runs import POLICIES, Run, common_iterations, read_run, select_runs
 from envs.errors import UsageError, run_command_line
 
 CURVES = {
     ("online", "paper"): ("online RL", {"color": BLUE}),
     ("loro", "paper"): ("LORO", {"color": ORANGE}),
-    ("loro", "released"): ("LORO, released protocol", {"color": GREEN, "dashes": (4, 1.5)}),
+    ("loro", "released"): ("LORO, released protocol", {"color": PURPLE, "dashes": (4, 1.5)}),
     ("online", "published"): ("online RL, published", {"color": BLUE, "dashes": (1, 1), "lw": 0.7, "zorder": 1}),
     ("loro", "published"): ("LORO, published", {"color": ORANGE, "dashes": (1, 1), "lw": 0.7, "zorder": 1}),
 }
@@ -41,6 +50,8 @@ LEVELS = {
     "llm-policy": ("LLM as the policy", {"color": BLACK, "ls": (0, (5, 2)), "lw": 0.9, "zorder": 1}),
     "random-policy": ("random policy", {"color": BLACK, "ls": (0, (1, 2)), "lw": 0.9, "zorder": 1}),
 }
+WINDOW = 9
+"""Iterations of the running mean over environment steps, where single chains are drawn as their first repeats alone."""
 
 
 @dataclass
@@ -84,7 +95,8 @@ def drawn_runs(runs: list[Run], env: str) -> dict[tuple[str, str] | str, Run]:
 
 def draw_panel(axes: Axes, panel: dict[tuple[str, str] | str, Run], iterations: int, over_steps: bool = False) -> None:
     """Draw one environment over its `iterations`, or over the environment steps that they took."""
-    curves = [Curve(panel[key], style) for key, (_, style) in CURVES.items() if key in panel]
+    window = WINDOW if over_steps else 1
+    curves = [Curve(panel[key], style, window) for key, (_, style) in CURVES.items() if key in panel]
     levels = [
         Level(label.split()[0], panel[name].mean_return(), style)
         for name, (label, style) in LEVELS.items()
@@ -107,11 +119,9 @@ def legend_entries(panels: list[dict[tuple[str, str] | str, Run]], over_steps: b
             label = f"{label} (τ={runs[0].tau}, N={runs[0].pretrain_steps})"
         elif key == ("loro", "released"):
             label += ", first repeats" if over_steps else ", mean of its repeats"  # see plotting.Curve.points
-            label += " (thin: one chain)" if any(Curve(run, style).alone for run in runs) else ""
         entries.append(Line2D([], [], **style, label=label))
-    if any(run.tau for panel in panels for run in panel.values()):
-        entries.append(Patch(**WARM_UP, label="LLM's warm-up"))
-    return entries
+    curves = [Curve(panel[key], style) for panel in panels for key, (_, style) in CURVES.items() if key in panel]
+    return [*entries, *explanations(curves)]
 
 
 def draw(
@@ -129,7 +139,7 @@ def draw(
         axes.set_visible(False)
     for axes in grid.flat[max(0, len(panels) - columns) : len(panels)]:
         break_line = " " if columns == 1 else "\n"
-        steps = f"environment steps of training{break_line}(the LLM's own counted)"
+        steps = f"environment steps, the LLM's own counted{break_line}(running mean over {WINDOW} iterations)"
         axes.set_xlabel(steps if over_steps else f"iteration{break_line}(200 training steps + one evaluation)")
     for axes in grid[:, 0]:
         axes.set_ylabel("return of the greedy policy")

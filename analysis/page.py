@@ -21,7 +21,7 @@ from markdown_it import MarkdownIt
 
 import envs
 from analysis.runs import POLICIES, Run, description, read_run
-from analysis.statistics import bootstrap_interval
+from analysis.statistics import band
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import sha256, write_text
 
@@ -169,7 +169,7 @@ def curves_table(runs: list[Run]) -> pd.DataFrame:
         name = " ".join(part for part in (run.env if several else "", run.path.stem, run.protocol) if part)
         columns[name] = returns.mean(axis=0)
         if len(returns) > 1 and run.protocol != "published":  # as in the figures: one chain has no interval
-            columns[f"{name}, low"], columns[f"{name}, high"] = bootstrap_interval(returns)
+            columns[f"{name}, low"], columns[f"{name}, high"] = band(returns)
     longest = max(map(len, columns.values()), default=0)
     table = {"iteration": [str(iteration) for iteration in range(longest)]}
     for name, values in columns.items():

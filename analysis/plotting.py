@@ -14,17 +14,21 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 import envs
-from analysis.colours import GREY
+from analysis.colours import BLUE, GREY
 from analysis.import_released import released_files
 from analysis.runs import Run
-from analysis.statistics import bootstrap_interval
+from analysis.statistics import band
 from envs.files import written_whole
 
 WARM_UP = {"color": GREY, "alpha": 0.15, "lw": 0}
 THIN = 0.5
 """Width of the line of a single seed or chain, which has no interval."""
+BAND = {"alpha": 0.18, "lw": 0}
+"""How a 95% interval is drawn, in its line's colour."""
 TWO_STEPS = "represented-pong"
 """The authors' code plays each action twice here, and evaluates on a whole game."""
 LEGEND = {"fontsize": 6, "handlelength": 1.8, "columnspacing": 1.2}
@@ -55,6 +59,11 @@ class Curve:
     def alone(self) -> bool:
         """Return whether it shows one seed or chain of ours: the authors' are told by their dots."""
         return self.run.protocol != "published" and self.run.table.seed.nunique() == 1
+
+    @property
+    def banded(self) -> bool:
+        """Return whether it has an interval: the authors' five repeats are one chain, and so may ours be."""
+        return self.run.protocol != "published" and self.run.table.seed.nunique() > 1
 
     def points(self, iterations: int, over_steps: bool) -> tuple[np.ndarray, np.ndarray]:
         """Return what lies across [iterations], and each seed's returns [seeds, iterations].
@@ -90,15 +99,15 @@ def draw_panel(
     A single seed or chain is a thin line. `over_steps`: the horizontal axis counts environment steps instead, as far as
     the shortest curve goes. `limits`: the axis of returns; None takes those of these curves and levels.
     """
-    furthest, warm_ups, lowest = [], {}, np.inf
+    furthest, warm_ups, lowest, highest = [], {}, np.inf, -np.inf
     for curve in curves:
         x, returns = curve.points(iterations, over_steps)
-        mean, (low, high) = returns.mean(axis=0), bootstrap_interval(returns)
+        mean, (low, high) = returns.mean(axis=0), band(returns)
         axes.plot(x, mean, **{"zorder": 2, **curve.style, **({"lw": THIN} if curve.alone else {})})
-        if len(returns) > 1 and curve.run.protocol != "published":  # one chain has no interval
-            axes.fill_between(x, low, high, color=curve.style["color"], alpha=0.18, lw=0, zorder=0)
+        if curve.banded:
+            axes.fill_between(x, low, high, color=curve.style["color"], zorder=0, **BAND)
         furthest.append(x[-1])
-        lowest = min(lowest, mean.min())
+        lowest, highest = min(lowest, mean.min()), max(highest, mean.max())
         tau = curve.run.tau
         if tau:
             warm_ups[tau] = max(warm_ups.get(tau, 0), x[tau - 1] if over_steps else tau - 0.5)
@@ -107,6 +116,8 @@ def draw_panel(
     above = {level.name: level.value for level in levels if level.value > top}
     if lowest < bottom:
         below["curves"] = lowest
+    if highest > top:
+        above["curves"] = highest
     axes.set_ylim(*room_for_notes(axes, bottom, top, below, above))
     axes.set_xlim(0, max(min(furthest) if over_steps else iterations - 1, 1))
     if over_steps:
@@ -129,7 +140,7 @@ def limits_of(
         _, returns = curve.points(iterations, over_steps)
         mean, after_warm_up = returns.mean(axis=0), slice(curve.run.tau or 0, None)
         learnt.append(mean[after_warm_up])
-        highest.append(np.fmax(mean, bootstrap_interval(returns)[1])[after_warm_up])
+        highest.append(np.fmax(mean, band(returns)[1])[after_warm_up])
         others.append(mean.min())
     others[len(levels) :] = [min(others[len(levels) :])]
     return return_limits(np.concatenate(learnt), np.concatenate(highest), others)
@@ -156,15 +167,25 @@ def unlike_returns(env: str, runs: list[Run]) -> list[str]:
     if env == TWO_STEPS:
         theirs = [name for name in ("released", "published") if any(run.protocol == name for run in runs)]
         notes += [f"{', '.join(theirs)}: whole games, two steps an action"] if theirs else []
-        imported = {row["llm"] for row in released_files() if row["env"] == env} & {run.llm for run in runs}
+        imported = imported_llms(env) & {run.llm for run in runs}
         notes += [f"{', '.join(sorted(imported))}: two steps an action"] if imported else []
     return notes
 
 
 def recorded_lengths(run: Run) -> pd.Series:
-    """Return the lengths of an LLM's episodes in its own run or in a warm-up, steps; nothing where none are known."""
-    episodes = run.table if run.arm == "llm-policy" else run.table[run.table.iteration < (run.tau or 0)]
-    return pd.to_numeric(episodes.eval_length[[run.llm is not None] * len(episodes)], errors="coerce").dropna()
+    """Return the lengths of an LLM's episodes in its own run or in a warm-up, steps; nothing where none are known.
+
+    The warm-up of the authors' episodes has one step less: alignment loses their first, whose reward is counted.
+    """
+    alone = run.arm == "llm-policy"
+    episodes = run.table if alone else run.table[run.table.iteration < (run.tau or 0)]
+    lengths = pd.to_numeric(episodes.eval_length[[run.llm is not None] * len(episodes)], errors="coerce").dropna()
+    return lengths + (not alone and run.llm in imported_llms(run.env))
+
+
+def imported_llms(env: str) -> set[str]:
+    """Return the LLMs whose episodes in an environment are the authors'."""
+    return {row["llm"] for row in released_files() if row["env"] == env}
 
 
 def running_mean(returns: np.ndarray, window: int, warm_up: int) -> np.ndarray:
@@ -208,6 +229,19 @@ def legend_entries(panels: Iterable[Axes]) -> dict[str, Artist]:
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
         entries |= dict(zip(labels, handles, strict=True))
+    return entries
+
+
+def explanations(curves: list[Curve]) -> list[Artist]:
+    """Return what a legend says of the lines drawn: what their bands are, what a thin one is, what is shaded."""
+    taus = {curve.run.tau for curve in curves if curve.run.tau}
+    entries: list[Artist] = []
+    if any(curve.banded for curve in curves):
+        entries.append(Patch(color=BLUE, **BAND, label="95% interval"))
+    if any(curve.alone for curve in curves):
+        entries.append(Line2D([], [], color="#555555", lw=THIN, label="thin: one chain"))
+    if taus:
+        entries.append(Patch(**WARM_UP, label="LLM's warm-up" if len(taus) == 1 else "LLM's warm-up, by τ"))
     return entries
 
 

@@ -26,6 +26,7 @@ from analysis.runs import POLICIES
 from analysis.statistics import (
     CONFIDENCE,
     RESAMPLES,
+    band,
     bootstrap_interval,
     difference_interval,
     probability_of_improvement,
@@ -277,7 +278,7 @@ def draw_learning(runs: list[PriorRun], learner: str) -> plt.Figure:
         for run in [run for run in learnt if run.env == env]:
             for axes, name in zip(grid[:, column], ("eval_success", "eval_return"), strict=True):
                 curves = pd.DataFrame(run.curves(name).T).rolling(5, min_periods=1).mean().to_numpy().T
-                low, high = bootstrap_interval(curves)
+                low, high = band(curves)
                 episodes = run.argument("iteration_episodes") * (1 + np.arange(curves.shape[1]))
                 style = style_of(run, colours)
                 axes.plot(episodes, curves.mean(axis=0), **style)

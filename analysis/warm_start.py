@@ -21,13 +21,12 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import tyro
-from matplotlib.patches import Patch
 
 import envs
 from analysis.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY
 from analysis.main_table import title_of
 from analysis.measures import AFTER, END, STEPS_AFTER, SUM, UPDATES_AFTER, Pair, measurable, warm_up_end
-from analysis.plotting import LEGEND, STYLE, WARM_UP, Curve, draw_panel, save_figure, unlike_returns
+from analysis.plotting import LEGEND, STYLE, Curve, draw_panel, explanations, save_figure, unlike_returns
 from analysis.runs import Run, common_iterations, description, read_own_run
 from analysis.wording import number, reading, short, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
@@ -148,10 +147,8 @@ def draw(runs: list[Run], other: Run) -> plt.Figure:
         axes.set_xlabel("environment steps, the LLM's own counted" if over_steps else "iteration")
     panels[0].set_ylabel("return of an evaluation")
     figure.suptitle(envs.get(other.env).title, fontsize=8)
-    handles, labels = panels[0].get_legend_handles_labels()
-    if any(run.tau for run in runs):
-        handles, labels = [*handles, Patch(**WARM_UP)], [*labels, "LLM's warm-up"]
-    figure.legend(handles, labels, loc="outside lower center", **LEGEND)
+    lines, _ = panels[0].get_legend_handles_labels()
+    figure.legend(handles=[*lines, *explanations(curves)], loc="outside lower center", **LEGEND)
     return figure
 
 

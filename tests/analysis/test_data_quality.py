@@ -108,7 +108,7 @@ def test_equal_runs_are_one_point_and_the_table_says_so(tmp_path, monkeypatch, c
     assert "| LORO (twin, τ=10, N=3000), the same run as qwen-7b's |" in text
     assert "4 of 6 warm starts drawn, 2 more are the same runs" in capsys.readouterr().out
     six = points(range(6), range(6))
-    assert data_quality.rank_correlation([*six, {**six[0], "llm": "twin", "same_run_as": "llm-0"}])[3] == 6
+    assert len(data_quality.correlation_points([*six, {**six[0], "llm": "twin", "same_run_as": "llm-0"}])) == 6
 
 
 def test_the_two_numbers_of_updates_look_different():
@@ -226,24 +226,52 @@ def points(qualities, gains, **values):
     return [{**fixed, "llm": f"llm-{k}", "quality": x, "gain_share": y} for k, (x, y) in enumerate(pairs)]
 
 
+def correlation(rows):
+    return data_quality.rank_correlation([data_quality.correlation_points(rows)])
+
+
 def test_the_rank_correlation_against_the_textbook_formula():
     qualities, gains = [0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0], [3, 1, 2, 5, 4, 9, 7]
     squares = sum((a - b) ** 2 for a, b in zip([1, 2, 3, 4, 5, 6, 7], [3, 1, 2, 5, 4, 7, 6], strict=True))
-    value, low, high, count = data_quality.rank_correlation(points(qualities, gains))
-    assert value == pytest.approx(1 - 6 * squares / (7 * 48)) and count == 7
+    value, low, high = correlation(points(qualities, gains))
+    assert value == pytest.approx(1 - 6 * squares / (7 * 48))
     assert -1 <= low < value < high <= 1
     # A perfect order stays one in every resample that is not all one point.
-    assert data_quality.rank_correlation(points(qualities, qualities))[:3] == pytest.approx((1, 1, 1))
+    assert correlation(points(qualities, qualities)) == pytest.approx((1, 1, 1))
+
+
+def test_an_environments_level_hides_no_correlation_within_it():
+    """Two environments in perfect order, the one with the higher qualities with the lower gains: Simpson's paradox."""
+    rows = [*points([1, 2, 3, 4], [11, 12, 13, 14]), *points([5, 6, 7], [1, 2, 3], env="frozen-lake")]
+    table = data_quality.correlation_points(rows)
+    assert correlation(rows)[0] < 0
+    parts = [part for _, part in table.groupby("env")]
+    assert data_quality.rank_correlation(parts) == pytest.approx((1, 1, 1))
+    assert [len(data_quality.correlation_text(these)) for these in (rows, rows[:5])] == [2, 0]
+    # ranks less their mean: (-1.5, -0.5, 0.5, 1.5) in the first, (-1, 0, 1) turned over in the second
+    turned = [parts[0], parts[1].assign(gain_share=-parts[1].gain_share)]
+    assert data_quality.rank_correlation(turned)[0] == pytest.approx((5 - 2) / (5 + 2))
+
+
+def test_warm_starts_that_never_learn_are_one_finding(tmp_path, monkeypatch):
+    runs = write_cartpole(tmp_path)
+    for llm, level in (("a", 10), ("b", 10), ("c", 11)):
+        runs.append(write_run(tmp_path, "paper", "cartpole", f"llm-policy_{llm}", [[[40, 70]]], 50))
+        values = curves(30, level, level, level, seeds=(0, 0))
+        values[:, 0, 0] += ord(llm)  # their warm-ups differ
+        runs.append(write_run(tmp_path, "paper", "cartpole", f"loro_{llm}_tau10_n3000", values, 100))
+    _, text = make(runs, tmp_path, monkeypatch)
+    assert "CartPole: in 2 warm starts every evaluation after the warm-up has a return of 10.0," in text
 
 
 def test_no_rank_correlation_over_few_points():
     six = points(range(6), range(6))
-    assert data_quality.rank_correlation(six) is not None
-    assert data_quality.rank_correlation(six[:5]) is None
-    assert data_quality.rank_correlation(six[:5] * 3) is None  # more settings of the same LLMs are no more evidence
-    assert data_quality.rank_correlation([*six[:5], {**six[5], "per_step": True}]) is None
-    assert data_quality.rank_correlation([*six[:5], {**six[5], "quality": np.nan}]) is None
-    assert data_quality.rank_correlation(points(range(6), [1] * 6)) is None
+    assert correlation(six) is not None
+    assert correlation(six[:5]) is None
+    assert correlation(six[:5] * 3) is None  # more settings of the same LLMs are no more evidence
+    assert correlation([*six[:5], {**six[5], "per_step": True}]) is None
+    assert correlation([*six[:5], {**six[5], "quality": np.nan}]) is None
+    assert correlation(points(range(6), [1] * 6)) is None
 
 
 def test_one_setting_can_be_asked_for(tmp_path, monkeypatch):

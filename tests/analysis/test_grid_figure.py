@@ -86,6 +86,23 @@ def test_panels_have_one_scale_their_own_warm_ups_and_name_what_is_missing(tmp_p
     plt.close("all")
 
 
+def test_the_longest_legend_is_not_cut(tmp_path, monkeypatch):
+    """A single chain, a published curve and several warm-ups all have entries of their own."""
+    for kind in ("pretrain_eps", "mix"):
+        names = runs_of(kind, "represented-pong")
+        runs = [
+            write_run(tmp_path, protocol, "represented-pong", name, RANDOM.random((seeds, 1, 40)))
+            for name in names
+            for protocol, seeds in (("paper", 2), ("released", 1), ("published", 1))
+        ]
+        output = tmp_path / f"{kind}.pdf"
+        arguments = ["--env", "represented-pong", "--kind", kind, "--runs", *runs, "--output", output]
+        monkeypatch.setattr(sys, "argv", ["grid_figure", *map(str, arguments)])
+        run_command_line(grid_figure.main)
+        plt.close("all")
+        assert (plt.imread(output.with_suffix(".png"))[:, [0, -1], :3] == 1).all(), kind
+
+
 def test_what_is_missing_is_named_and_its_panel_says_so(tmp_path, monkeypatch, capsys):
     runs = [write_run(tmp_path, "paper", "cartpole", "loro_qwen-7b_tau10_n1000", RANDOM.random((2, 1, 20)))]
     runs.append(write_run(tmp_path, "paper", "cartpole", "online", RANDOM.random((2, 1, 20))))

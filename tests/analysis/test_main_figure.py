@@ -9,7 +9,7 @@ from matplotlib.colors import same_color, to_rgb
 from synthetic_runs import write_run, write_tree
 
 from analysis import main_figure
-from analysis.plotting import THIN, unlike_returns
+from analysis.plotting import THIN, running_mean, unlike_returns
 from analysis.runs import common_iterations, read_run
 from envs.errors import run_command_line
 
@@ -53,7 +53,7 @@ def test_lines_are_means_over_seeds(tmp_path):
         ]
     )
     width = plt.rcParams["lines.linewidth"]
-    drawn = ((main_figure.BLUE, online, width), (main_figure.ORANGE, loro, width), (main_figure.GREEN, released, THIN))
+    drawn = ((main_figure.BLUE, online, width), (main_figure.ORANGE, loro, width), (main_figure.PURPLE, released, THIN))
     for color, values, wide in drawn:  # the single chain is a thin line
         line = line_of(axes, color, wide)
         flat = values.reshape(-1, 8)
@@ -140,10 +140,11 @@ def test_over_environment_steps_a_chain_is_its_first_repeat(tmp_path):
     """The later repeats go on with a trained network: to draw them from step 0 on would make them look untrained."""
     returns = RANDOM.random((3, 5, 8))
     path = write_run(tmp_path, "released", "cartpole", f"loro_{SETTING}", returns)
-    for over_steps, expected in ((True, returns[:, 0]), (False, returns.mean(axis=1))):
+    smooth = running_mean(returns[:, 0], main_figure.WINDOW, 2)
+    for over_steps, expected in ((True, smooth), (False, returns.mean(axis=1))):
         _, axes = plt.subplots()
         main_figure.draw_panel(axes, main_figure.drawn_runs([read_run(path)], "cartpole"), 8, over_steps)
-        line = line_of(axes, main_figure.GREEN, plt.rcParams["lines.linewidth"])
+        line = line_of(axes, main_figure.PURPLE, plt.rcParams["lines.linewidth"])
         np.testing.assert_allclose(line.get_ydata(), expected.mean(axis=0))
         labels = [
             entry.get_label()
@@ -162,9 +163,10 @@ def test_returns_that_do_not_compare_are_named(tmp_path):
     random = write_run(tmp_path, "paper", "pendulum", "random-policy", [[[-300, -310]]], 50)
     assert notes("pendulum", whole) == [] and notes("pendulum", random) == []
     assert notes("pendulum", short, random, whole) == ["qwen-7b: episodes of 50 steps, not 200"]
-    warm_up = write_run(tmp_path, "paper", "pendulum", f"loro_{SETTING}", RANDOM.random((1, 1, 4)), 50)
+    warm_up = write_run(tmp_path, "paper", "pendulum", f"loro_{SETTING}", RANDOM.random((1, 1, 4)), 49)
     table = warm_up.read_text().splitlines()
-    warm_up.write_text("\n".join([*table[:3], *(line.replace(",50,", ",200,") for line in table[3:])]) + "\n")
+    warm_up.write_text("\n".join([*table[:3], *(line.replace(",49,", ",200,") for line in table[3:])]) + "\n")
+    # alignment has taken their first step from the authors' episodes
     assert notes("pendulum", warm_up) == ["qwen-7b: episodes of 50 steps, not 200"]
 
     ours = write_run(tmp_path, "paper", "represented-pong", "online", [[[-4, -4]]], 200)
@@ -190,7 +192,8 @@ def test_column_width_files_and_the_same_bytes_again(tmp_path, monkeypatch, caps
     assert sorted(path.name for path in first.parent.iterdir()) == ["figure.pdf", "figure.png"]
     image = plt.imread(first.with_suffix(".png"))
     assert image.shape[1] == pytest.approx(3.4 * 200, abs=1)
-    for color in (main_figure.BLUE, main_figure.ORANGE, main_figure.GREEN, main_figure.BLACK):
+    assert (image[:, [0, -1], :3] == 1).all(), "nothing is cut at the edges, not the longest legend either"
+    for color in (main_figure.BLUE, main_figure.ORANGE, main_figure.PURPLE, main_figure.BLACK):
         assert (np.abs(image[..., :3] - to_rgb(color)).max(axis=-1) < 0.02).any(), color
     assert (
         "Left out, because no run was given: cartpole: online (published), loro (published)." in capsys.readouterr().out

@@ -11,7 +11,7 @@ import yaml
 from synthetic_runs import write_run
 
 import envs
-from analysis import verdict
+from analysis import judging, verdict
 from analysis.runs import read_runs
 from analysis.scales import BOUNDS, Scale
 from analysis.statistics import difference_p_value
@@ -30,7 +30,7 @@ ARM, OTHER, MIX = "loro_qwen-7b_tau2_n10", "online", "mix_qwen-7b_tau2"
 @pytest.fixture(autouse=True)
 def one_scale(monkeypatch):
     for env in envs.ENVIRONMENTS:
-        monkeypatch.setitem(verdict.SCALES, env, SCALE)
+        monkeypatch.setitem(judging.SCALES, env, SCALE)
 
 
 def returns(mean, seeds=5, spread=1.0, iterations=30):
@@ -48,7 +48,7 @@ def runs_of(tmp_path, ours, theirs, protocol="paper", other=OTHER, seeds=5):
 
 
 def judge(runs, **claim):
-    return verdict.judge({"claim": "c", "arm": ARM, **claim}, runs, CONTENT)
+    return judging.judge({"claim": "c", "arm": ARM, **claim}, runs, CONTENT)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_greater_is_corrected_for_the_number_of_environments(tmp_path, others, s
     for name, mean in ((ARM, 54.2), (OTHER, 50)):  # in one environment the difference is close
         runs |= read_runs([write_run(tmp_path, "paper", "pendulum", name, returns(mean, spread=4))])
     judged = judge(runs, kind="greater", against=OTHER)
-    alone = difference_p_value(*judged.pairs["paper"]["pendulum"].rewards(verdict.SUM))
+    alone = difference_p_value(*judged.pairs["paper"]["pendulum"].rewards(judging.SUM))
     assert 0.05 / 6 < alone < 0.05
     # where nothing else is shown it is one of six; where all others are, it is the last one tested
     assert judged.states["pendulum"] == state
@@ -134,7 +134,32 @@ def test_optimal_leaves_out_where_no_optimum_is_known(tmp_path, monkeypatch):
     monkeypatch.setitem(CONTENT, "optima", {env: 100 for env in envs.ENVIRONMENTS if env != "represented-pong"})
     judged = judge(runs_of(tmp_path, [99, 99, 99, 20, 20, 20], [50] * 6), kind="optimal")
     assert judged.verdict == "holds" and "no optimum known: Pong" in judged.evidence
-    assert [verdict.summary(judged, protocol) for protocol in ("paper", "published")] == ["in 3 of 5", ""]
+    told = [verdict.summary(judged, protocol) for protocol in ("paper", "published")]
+    assert told[0].startswith("0.67 [") and told[0].endswith("of the way (5); reached in 3") and told[1] == ""
+
+
+@pytest.mark.parametrize(("other", "state", "outcome"), [(99, "reached", "holds"), (95, "open", "not decided")])
+def test_what_other_seeds_do_not_confirm_is_open(tmp_path, other, state, outcome):
+    runs = runs_of(tmp_path, [99, 99, 99, 99, 20, 20], [50] * 6)
+    again = read_runs([write_run(tmp_path / "again", "paper", "frozen-lake", ARM, returns(other, seeds=7))])
+    judged = judging.judge({"claim": "c", "arm": ARM, "kind": "optimal"}, runs, CONTENT, again)
+    assert judged.states["frozen-lake"] == state and judged.verdict == outcome
+    assert f"with 7 other seeds: {other / 100:.2f} [" in judged.remarks[0]
+    assert ("reached by the first seeds alone" in judged.remarks[0]) == (state == "open")
+
+
+@pytest.mark.parametrize(("other", "state"), [(60, "higher"), (50, "open"), (40, "open")])
+def test_a_difference_that_other_seeds_do_not_show_is_open(tmp_path, other, state):
+    runs = runs_of(tmp_path, [60] * 6, [50] * 6)
+    names = ((ARM, other), (OTHER, 50))
+    again = read_runs([write_run(tmp_path / "again", "paper", "cartpole", arm, returns(mean)) for arm, mean in names])
+    claim = {"claim": "c", "arm": ARM, "kind": "greater", "against": OTHER}
+    judged = judging.judge(claim, runs, CONTENT, again)
+    assert judged.states == {env: state if env == "cartpole" else "higher" for env in envs.ENVIRONMENTS}
+    assert judging.judge(claim, runs, CONTENT).states["cartpole"] == "higher"
+    # where the first seeds show nothing, others decide nothing either
+    level = runs_of(tmp_path / "level", [50] * 6, [50] * 6)
+    assert judging.judge(claim, level, CONTENT, again).states["cartpole"] == "open"
 
 
 def test_too_few_seeds_decide_nothing(tmp_path):
@@ -145,7 +170,7 @@ def test_too_few_seeds_decide_nothing(tmp_path):
 def test_the_pooled_difference_is_the_mean_of_normalised_ones(tmp_path):
     ours, theirs = [60, 70, 80, 60, 70, 80], [50, 50, 50, 60, 60, 60]
     judged = judge(runs_of(tmp_path, ours, theirs), kind="greater", against=OTHER)
-    mean, low, high = verdict.pooled([pair for pair in judged.pairs["paper"].values() if pair])
+    mean, low, high = judging.pooled([pair for pair in judged.pairs["paper"].values() if pair])
     assert mean == pytest.approx(np.mean([(a - b) / 100 for a, b in zip(ours, theirs, strict=True)]))
     assert low < mean < high
     # the seeds' means are mean + (-1, -0.5, 0, 0.5, 1): a standard error of the pooled difference by hand
@@ -176,7 +201,7 @@ def test_what_is_not_measured_alike_is_left_out(tmp_path):
     left_out = {"pendulum": {"why": "reasons"}, "cartpole": {"why": "caps", "protocols": ["published"]}}
     judged = judge(runs, kind="greater", against=OTHER, left_out=left_out)
     assert judged.states["pendulum"] == "open" and judged.states["cartpole"] == "higher"
-    assert verdict.pooled(judged.counted("paper"))[0] == pytest.approx(0.1)
+    assert judging.pooled(judged.counted("paper"))[0] == pytest.approx(0.1)
     assert len(judged.counted("paper")) == 5 and len(judged.counted("published")) == 4
     text = "\n".join(verdict.environment_lines(judged))
     assert "left out of the mean and the verdict, for reasons" in text and "left out of the mean, for caps" in text
@@ -185,11 +210,11 @@ def test_what_is_not_measured_alike_is_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("measure", "difference"),
     [
-        (verdict.SUM, 5 * 2 + 10 * 28),
-        (verdict.AFTER, 10),
-        (verdict.END, 10),
+        (judging.SUM, 5 * 2 + 10 * 28),
+        (judging.AFTER, 10),
+        (judging.END, 10),
         # 30 iterations of 200 steps: the warm-up's two take 10 steps, and a baseline's two of 200
-        (verdict.STEPS, 5 * 0.05 + 60 * 28 - 50 * 28.05),
+        (judging.STEPS, 5 * 0.05 + 60 * 28 - 50 * 28.05),
     ],
 )
 def test_the_same_difference_by_other_measures(tmp_path, measure, difference):
@@ -200,8 +225,8 @@ def test_the_same_difference_by_other_measures(tmp_path, measure, difference):
     table["env_steps"] = np.where(table.iteration < 2, 5 * (table.iteration + 1), 10 + 200 * (table.iteration - 1))
     table.to_csv(ours, index=False)
     runs = read_runs([ours, write_run(tmp_path, "paper", "cartpole", OTHER, returns(50))])
-    pair = verdict.pair_of(runs, "paper", "cartpole", {"arm": ARM, "against": OTHER})
-    if measure == verdict.STEPS:
+    pair = judging.pair_of(runs, "paper", "cartpole", {"arm": ARM, "against": OTHER})
+    if measure == judging.STEPS:
         difference += 55 * 0.05 - 5 * 0.05  # two warm-up returns of 55 for 10 steps together
     mean, low, high = pair.difference(measure)
     assert mean == pytest.approx(difference) and low < mean < high
@@ -296,6 +321,7 @@ def test_the_page_and_the_figure(tmp_path, monkeypatch, capsys):
     assert "| it is better | +0.200 (6) |" in page and "**holds**" in page and "+0.100 [" in page
     assert "| size matters not |  |  |  |  | **not decided** |" in page and "not computed yet" in page
     assert "\n- CartPole: a pole\n" in page and "higher (p = " in page
+    assert "| CartPole | 0.60 [0.59, 0.61] | short | 5 | 0.69 |  |" in page, "the optimum, environment by environment"
     for name in ("c.md", "v.pdf", "v.png"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert "it is better: holds" in capsys.readouterr().out

@@ -1,0 +1,342 @@
+"""What the runs say of each of the paper's claims, by the rule in config/claims.yaml.
+
+A claim is judged environment by environment, on the cumulative rewards of its two arms under the protocol `paper` or on
+where its arm ends, and then over all of them. What arms trained again with other seeds do not confirm is open. The page
+and the figure that tell it are in analysis/verdict.py.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+import envs
+from analysis.fidelity import released_run
+from analysis.measures import AFTER, END, LAST, STEPS, STEPS_AFTER, SUM, UPDATES_AFTER, Pair
+from analysis.prior_verdict import check_claims
+from analysis.rule import (
+    FAILS,
+    HOLDS,
+    OPEN,
+    Verdict,
+    adjusted_p_values,
+    majority,
+    state_by_interval,
+    state_by_p_value,
+)
+from analysis.runs import POLICIES, PROTOCOLS, Run
+from analysis.scales import SCALES
+from analysis.statistics import Estimate, bootstrap_interval, mean_difference, mean_of_means, stratified_interval
+from analysis.wording import fixed, number, with_interval
+from envs.errors import UsageError
+
+KINDS = {"greater": ("higher", "lower"), "alike": ("alike", "unlike"), "factor": (), "optimal": ()}
+"""What a claim says of its two arms, and what confirms or refutes that in one environment."""
+Runs = dict[tuple[str, str, str], Run]
+"""By protocol, environment and name."""
+
+
+@dataclass(frozen=True)
+class Judged(Verdict):
+    """A claim of the first paper."""
+
+    pairs: dict[str, dict[str, Pair | None]] = field(default_factory=dict)
+    """by protocol and environment; empty where a claim compares nothing"""
+    states: dict[str, str] = field(default_factory=dict)
+    """by environment, under `paper`"""
+    p_values: dict[str, float] = field(default_factory=dict)
+    """adjusted, by environment; of the kind `greater`"""
+    remarks: tuple[str, ...] = ()
+    """what the tables do not say by themselves"""
+    ends: dict[str, dict[str, np.ndarray | None]] = field(default_factory=dict)
+    """of the kind `optimal`: by protocol and environment, where each seed ends"""
+
+    def counted(self, protocol: str) -> list[Pair]:
+        """Return the pairs that count in the mean over environments."""
+        return [pair for pair in self.pairs.get(protocol, {}).values() if pair is not None and not pair.left_out]
+
+
+# --- Claims and runs -------------------------------------------------------------------------------------------------
+
+
+def read_claims(path: Path) -> dict[str, Any]:
+    """Read the claims; raise UsageError where something is missing or unknown."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        _ = content["rule"]["fewest_seeds"] + content["rule"]["margin"]
+        content = {"optima": {}, "cut_off": {}, "notes": {}, **content}
+        wrong = [claim["claim"] for claim in content["claims"] if not sound(claim)]
+        named = {env for part in ("optima", "cut_off", "notes") for env in content[part]}
+        named |= {env for claim in content["claims"] for env in [*environments_of(claim), *claim.get("left_out", {})]}
+        reasons = [reason for claim in content["claims"] for reason in claim.get("left_out", {}).values()]
+        protocols = {protocol for reason in reasons if reason["why"] for protocol in reason.get("protocols", [])}
+        if "priors" in content:
+            check_claims(content["priors"])
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"The claims {path} cannot be read ({error!r}); see config/claims.yaml.") from error
+    unknown = (named - set(envs.ENVIRONMENTS)) | (protocols - set(PROTOCOLS))
+    if wrong or unknown:
+        raise UsageError(
+            f"The claims {path}: unknown kind, no arm, nothing to compare with, or no factor in {wrong}; "
+            f"unknown environments or protocols: {sorted(unknown)}."
+        )
+    return content
+
+
+def sound(claim: dict[str, Any]) -> bool:
+    """Return whether a claim says all that its kind needs."""
+    needed = {"arm"} | ({"against"} if claim["kind"] != "optimal" else set())
+    needed |= {"factor"} if claim["kind"] == "factor" else set()
+    return claim["kind"] in KINDS and needed <= set(claim)
+
+
+def environments_of(claim: dict[str, Any]) -> list[str]:
+    """Return the environments that a claim is about."""
+    return claim.get("environments", list(envs.ENVIRONMENTS))
+
+
+def pair_of(runs: Runs, protocol: str, env: str, claim: dict[str, Any]) -> Pair | None:
+    """Return both arms of a claim in one environment, or None where a run is missing.
+
+    A `paper` run stands for a `released` one by the rule of the fidelity score alone. An LLM's own episodes are the
+    same under every protocol, and no protocol has others.
+    """
+
+    def run_of(name: str) -> Run | None:
+        if name.startswith(POLICIES):
+            return runs.get(("paper", env, name))
+        return released_run(runs, env, name) if protocol == "released" else runs.get((protocol, env, name))
+
+    ours, theirs = run_of(claim["arm"]), run_of(claim["against"])
+    if ours is None or theirs is None:
+        return None
+    left_out = claim.get("left_out", {}).get(env, {})
+    concerned = protocol in left_out.get("protocols", PROTOCOLS)
+    return Pair(env, ours, theirs, left_out.get("why") if concerned else None)
+
+
+def counts(pair: Pair | None, rule: dict[str, Any]) -> bool:
+    """Return whether an environment has what it takes to decide something."""
+    return pair is not None and not pair.left_out and min(pair.seeds) >= rule["fewest_seeds"]
+
+
+# --- The rule --------------------------------------------------------------------------------------------------------
+
+
+def state_of(pair: Pair | None, kind: str, rule: dict[str, Any], p_value: float) -> str:
+    """Return what the rule says of one environment: higher, lower, alike, unlike or open."""
+    if not counts(pair, rule):
+        return "open"
+    if kind == "greater":
+        return state_by_p_value(pair.rewards(SUM), p_value)
+    return state_by_interval(kind, pair.difference(), rule["margin"] * pair.scale)
+
+
+def judge_states(
+    claim: dict[str, Any],
+    pairs: dict[str, dict[str, Pair | None]],
+    content: dict[str, Any],
+    again: dict[str, Pair | None],
+) -> Judged:
+    """Judge a claim that arms are different or alike, environment by environment."""
+    rule, kind, here = content["rule"], claim["kind"], pairs["paper"]
+    samples = {env: pair.rewards(SUM) if counts(pair, rule) else None for env, pair in here.items()}
+    p_values = adjusted_p_values(samples) if kind == "greater" else {}
+    states = {env: state_of(pair, kind, rule, p_values.get(env, 1.0)) for env, pair in here.items()}
+    good, bad = KINDS[kind]
+    words, remarks = {state: [] for state in (good, bad, "open")}, []
+    for env, pair in again.items():
+        if pair is not None:
+            first, title = states[env], envs.get(env).title
+            other = state_by_interval(kind, pair.difference(), rule["margin"] * pair.scale)
+            states[env] = confirmed(first, other) if first != "open" else first
+            result = (
+                f"{with_interval(*pair.difference())} by the sum, {fine(pair.difference(STEPS_AFTER))} {STEPS_AFTER}"
+            )
+            remarks.append(tried_again(title, first, states[env], min(pair.seeds), result))
+    verdict = majority(list(states.values()), good, bad, one_refutes=kind == "greater")
+    for env, state in states.items():
+        title = envs.get(env).title
+        words[state].append(title)
+        if state != "open" and begin_differently(here[env]):
+            after, at_equal_steps = (shown_after(here[env], kind, state, rule, over) for over in (AFTER, STEPS_AFTER))
+            if not after and not at_equal_steps:
+                words[state][-1] += " (by the warm-up alone)"
+            if not after:
+                told = f"not {AFTER}" + f", but {STEPS_AFTER}" * at_equal_steps
+                remarks.append(f"{title}: {state} by the sum; {told}{short_episodes(here[env], content)}.")
+        remarks += other_measures(here[env], kind, state, rule)
+    evidence = "; ".join(f"{state}: {', '.join(names)}" for state, names in words.items() if names)
+    return Judged(claim, verdict, evidence, pairs, states, p_values, tuple(remarks))
+
+
+def begin_differently(pair: Pair) -> bool:
+    """Return whether the first iterations of two arms are not the episodes of one LLM."""
+    return len({(run.llm, run.tau) for run in pair.runs}) > 1
+
+
+def shown_after(pair: Pair, kind: str, state: str, rule: dict[str, Any], measure: str) -> bool:
+    """Return whether a measure that leaves the warm-up out shows what the sum does."""
+    return state_by_interval(kind, pair.difference(measure), rule["margin"] * SCALES[pair.env].width) == state
+
+
+def short_episodes(pair: Pair, content: dict[str, Any]) -> str:
+    """Say after how many steps the LLM's episodes in a warm-up were cut off; nothing where they were whole."""
+    known = content["cut_off"].get(pair.env, {})
+    steps = {run.llm: known[run.llm] for run in pair.runs if run.tau and run.llm in known}
+    horizon = envs.get(pair.env).horizon
+    told = [f"{llm}'s episodes were cut off after {count} steps" for llm, count in steps.items()]
+    return f"; {' and '.join(told)}, evaluations after {horizon}" if told else ""
+
+
+def other_measures(pair: Pair | None, kind: str, state: str, rule: dict[str, Any]) -> list[str]:
+    """Say where the sum leaves open what another measure shows, or shows the opposite; uncorrected."""
+    if kind != "greater" or not counts(pair, rule):
+        return []
+    shown: dict[str, list[str]] = {}
+    for measure in (STEPS, AFTER, STEPS_AFTER, UPDATES_AFTER, END):
+        shown.setdefault(state_by_interval(kind, pair.difference(measure), 0), []).append(measure)
+    told = [f"{other} {', '.join(names)}" for other, names in shown.items() if other not in ("open", state)]
+    title = envs.get(pair.env).title
+    return [f"{title}: {state} by the sum; {'; '.join(told)} (single intervals, not corrected)."] if told else []
+
+
+def judge_factor(claim: dict[str, Any], pairs: dict[str, dict[str, Pair | None]], content: dict[str, Any]) -> Judged:
+    """Judge "up to `factor` times": the verdict and the best environment in words."""
+    factor, here = claim["factor"], pairs["paper"]
+    enough = {env: pair for env, pair in here.items() if counts(pair, content["rule"])}
+    found = {env: pair.ratio() for env, pair in enough.items()}
+    if any(low >= factor for _, low, _ in found.values()):
+        verdict = HOLDS
+    else:
+        below = [high < factor for _, _, high in found.values()]
+        verdict = FAILS if all(below) and len(found) == len(here) else OPEN
+    best = largest_ratio(list(enough.values()))
+    if best is None:
+        return Judged(claim, verdict, "", pairs)
+    env, estimate = best
+    evidence = f"at most {times(estimate)} times ({envs.get(env).title}); "
+    evidence += f"after the warm-up {times(here[env].ratio(AFTER))} times there"
+    short = {envs.get(env).title: short_episodes(pair, content) for env, pair in enough.items()}
+    remarks = [f"{title}: the warm-up flatters the sum{told}." for title, told in short.items() if told]
+    return Judged(claim, verdict, evidence, pairs, remarks=tuple(remarks))
+
+
+def largest_ratio(pairs: list[Pair], measure: str = SUM) -> tuple[str, Estimate] | None:
+    """Return where our arm is the most times as good, and how many; None where no ratio can be formed."""
+    found = {pair.env: pair.ratio(measure) for pair in pairs}
+    found = {env: estimate for env, estimate in found.items() if np.isfinite(estimate[0])}
+    return max(found.items(), key=lambda item: item[1][0], default=None)
+
+
+def judge_optimum(claim: dict[str, Any], runs: Runs, content: dict[str, Any], again: Runs) -> Judged:
+    """Judge "converges to the optimum": the verdict and how far each environment came."""
+    rule = content["rule"]
+    ends = {
+        env: ends_of(runs, "paper", env, claim, content) for env in environments_of(claim) if env in content["optima"]
+    }
+    words: dict[str, list[str]] = {"reached": [], "short": [], "open": []}
+    states, remarks = {}, []
+    for env, found in ends.items():
+        title, other = envs.get(env).title, ends_of(again, "paper", env, claim, content)
+        states[env] = state = state_of_end(found, rule)
+        if other is not None:
+            states[env] = confirmed(state, state_of_end(other, rule))
+            remarks.append(tried_again(title, state, states[env], len(other), with_interval(*end_of(other), fixed(2))))
+        words[states[env]].append(title if found is None else f"{title} {found.mean() + 0.0:.2f}")
+    evidence = "; ".join(f"{state}: {', '.join(names)}" for state, names in words.items() if names)
+    unknown = [envs.get(env).title for env in environments_of(claim) if env not in ends]
+    evidence += f"; left out, no optimum known: {', '.join(unknown)}" if unknown else ""
+    verdict = HOLDS if len(words["reached"]) > len(ends) / 2 else OPEN
+    if ends and len(words["short"]) >= len(ends) / 2:
+        verdict = FAILS
+    by_protocol = {
+        protocol: {env: ends_of(runs, protocol, env, claim, content) for env in ends} for protocol in PROTOCOLS
+    }
+    return Judged(claim, verdict, evidence, states=states, remarks=tuple(remarks), ends=by_protocol)
+
+
+def ends_of(runs: Runs, protocol: str, env: str, claim: dict[str, Any], content: dict[str, Any]) -> np.ndarray | None:
+    """Return where each seed ends, the mean of its last 20 evaluations: 0 is random play, 1 the optimum."""
+    run = runs.get((protocol, env, claim["arm"]))
+    if run is None or env in claim.get("left_out", {}):
+        return None
+    random = SCALES[env].random
+    return (run.curves()[:, -LAST:].mean(axis=1) - random) / (content["optima"][env] - random)
+
+
+def end_of(ends: np.ndarray) -> Estimate:
+    """Return where an arm ends, and its interval."""
+    low, high = bootstrap_interval(ends)
+    return float(ends.mean()) + 0.0, float(low) + 0.0, float(high) + 0.0
+
+
+def state_of_end(ends: np.ndarray | None, rule: dict[str, Any]) -> str:
+    """Return what the rule says of one environment: reached, short or open."""
+    if ends is None or len(ends) < rule["fewest_seeds"]:
+        return "open"
+    _, low, high = end_of(ends)
+    return "reached" if low >= 1 - rule["margin"] else "short" if high < 1 - rule["margin"] else "open"
+
+
+def confirmed(state: str, other: str) -> str:
+    """Return what stands of a state that other seeds were asked for too: it, if they say the same, else open."""
+    return state if other == state else "open"
+
+
+def tried_again(title: str, state: str, confirmed: str, seeds: int, result: str) -> str:
+    """Say what other seeds say of an environment."""
+    told = "" if confirmed == state else f"; {state} by the first seeds alone, so it is open"
+    return f"{title}, tried again with {seeds} other seeds: {result}{told}."
+
+
+def mean_end(judged: Judged, protocol: str) -> tuple[Estimate, int] | None:
+    """Return the mean over environments of where an arm ends, and over how many; None where there is no run."""
+    strata = [ends for ends in judged.ends[protocol].values() if ends is not None]
+    if not strata:
+        return None
+    return (float(mean_of_means(*strata)), *stratified_interval(strata, mean_of_means)), len(strata)
+
+
+def judge(claim: dict[str, Any], runs: Runs, content: dict[str, Any], again: Runs | None = None) -> Judged:
+    """Judge one claim by the rule; `again`: runs of the same arms with other seeds."""
+    again = again or {}
+    if claim["kind"] == "optimal":
+        return judge_optimum(claim, runs, content, again)
+    pairs = {
+        protocol: {env: pair_of(runs, protocol, env, claim) for env in environments_of(claim)} for protocol in PROTOCOLS
+    }
+    if claim["kind"] == "factor":
+        return judge_factor(claim, pairs, content)
+    return judge_states(claim, pairs, content, {env: pair_of(again, "paper", env, claim) for env in pairs["paper"]})
+
+
+def pooled(pairs: list[Pair], measure: str = SUM) -> Estimate:
+    """Return the mean normalised difference over environments and its stratified bootstrap interval.
+
+    `measure`: SUM, or one of the mean returns of an evaluation.
+    """
+    strata = []
+    for pair in pairs:
+        scale = pair.scale if measure == SUM else SCALES[pair.env].width
+        strata += [rewards / scale for rewards in pair.rewards(measure)]
+    return float(mean_difference(*strata)), *stratified_interval(strata, mean_difference)
+
+
+# --- Numbers in words -------------------------------------------------------------------------------------------------
+
+
+def times(estimate: Estimate) -> str:
+    """Format a ratio with its interval."""
+    return with_interval(*estimate, fixed(2)) if np.isfinite(estimate[0]) else ""
+
+
+def fine(estimate: Estimate) -> str:
+    """Format a difference of returns per evaluation, which may be small, with its interval."""
+
+    def write(value: float) -> str:
+        return number(value) if abs(value) >= 10 else f"{value + 0.0:.2g}".replace("-", "−")
+
+    return with_interval(*estimate, write)
