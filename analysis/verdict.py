@@ -4,9 +4,9 @@
         --runs results/runs/{paper,released,published}/*/*.csv --output results/claims.md \\
         --figure paper_figs/verdict.pdf
 
-The rule is in config/claims.yaml, how it judges in analysis/judging.py; what is judged is the cumulative reward under the
-protocol `paper`. Beside it stand the same difference at equal environment steps, after the warm-up and at the end of
-training (analysis.measures), which decide nothing. The figure is a forest plot: for each claim the mean over
+The rule is in config/claims.yaml, how it judges in analysis/judging.py; what is judged is the cumulative reward under
+the protocol `paper`. Beside it stand the same difference at equal environment steps, after the warm-up and at the end
+of training (analysis.measures), which decide nothing. The figure is a forest plot: for each claim the mean over
 environments of what it says, with stratified bootstrap intervals (seeds are resampled within environments); of the
 claim of a factor, the largest ratio. A claim whose runs are not all there is drawn over the environments that have
 them, and says over how many. The table of verdicts is written as a CSV file too, beside the .md. The claims of the
