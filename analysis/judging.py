@@ -151,7 +151,7 @@ def judge_states(
         if pair is not None:
             first, title = states[env], envs.get(env).title
             other = state_by_interval(kind, pair.difference(), rule["margin"] * pair.scale)
-            states[env] = confirmed(first, other) if first != "open" else first
+            states[env] = confirmed(first, other)
             result = (
                 f"{with_interval(*pair.difference())} by the sum, {fine(pair.difference(STEPS_AFTER))} {STEPS_AFTER}"
             )
@@ -261,7 +261,7 @@ def judge_optimum(claim: dict[str, Any], runs: Runs, content: dict[str, Any], ag
 def ends_of(runs: Runs, protocol: str, env: str, claim: dict[str, Any], content: dict[str, Any]) -> np.ndarray | None:
     """Return where each seed ends, the mean of its last 20 evaluations: 0 is random play, 1 the optimum."""
     run = runs.get((protocol, env, claim["arm"]))
-    if run is None or env in claim.get("left_out", {}):
+    if run is None:
         return None
     random = SCALES[env].random
     return (run.curves()[:, -LAST:].mean(axis=1) - random) / (content["optima"][env] - random)
@@ -286,9 +286,9 @@ def confirmed(state: str, other: str) -> str:
     return state if other == state else "open"
 
 
-def tried_again(title: str, state: str, confirmed: str, seeds: int, result: str) -> str:
+def tried_again(title: str, first: str, judged: str, seeds: int, result: str) -> str:
     """Say what other seeds say of an environment."""
-    told = "" if confirmed == state else f"; {state} by the first seeds alone, so it is open"
+    told = "" if judged == first else f"; {first} by the first seeds alone, so it is open"
     return f"{title}, tried again with {seeds} other seeds: {result}{told}."
 
 
