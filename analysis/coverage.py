@@ -39,7 +39,7 @@ from safetensors.numpy import load_file
 import envs
 from analysis import data_quality
 from analysis.colours import BLACK, GREY
-from analysis.data_quality import COLOURS, CORRELATION, MARKERS, correlation_text
+from analysis.data_quality import COLOURS, CORRELATION, MARKERS, correlation_text, correlation_title
 from analysis.main_table import ARMS, title_of
 from analysis.plotting import STYLE, save_figure
 from analysis.runs import Run, check_digest, common_iterations, description, read_run
@@ -529,9 +529,9 @@ def markdown(rows: list[dict], missing: list[str]) -> str:
     lines += table_lines(["environment", "arm", *head, "gain, share"], warm)
     for arm in WARM_STARTS:
         if text := correlation_text(points(rows, arm)):
-            lines += ["", f"{ARMS[arm]}, coverage and gain: {', '.join(text)}."]
+            lines += ["", f"{ARMS[arm]}, coverage and gain: {text}."]
         if text := correlation_text(by_optimal_policy(rows, arm)):
-            lines += ["", f"{ARMS[arm]}, the optimal policy's coverage and gain: {', '.join(text)}."]
+            lines += ["", f"{ARMS[arm]}, the optimal policy's coverage and gain: {text}."]
     lines += ["", CORRELATION]
     lines += ["", "## Policies that owe nothing to the data", ""]
     for row in (row for row in rows if row["llm"] is None):
@@ -587,7 +587,7 @@ def draw_panel(axes: Axes, rows: list[dict], markers: dict[str, str]) -> None:
     axes.grid(color="#E6E6E6", lw=0.5)
     axes.set_axisbelow(True)
     axes.set_ylabel("gain over online RL\n(after the warm-up)")
-    axes.set_title("\n".join(correlation_text(rows)), loc="right", fontsize=6)
+    axes.set_title(correlation_title(rows), loc="right", fontsize=6)
 
 
 def draw(rows: list[dict]) -> plt.Figure:

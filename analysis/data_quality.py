@@ -63,10 +63,10 @@ columns the first of them as a share of the same scale. Means [95% bootstrap int
 gain over the independent seeds of both arms; the scale itself is taken as it is. Online RL's first and last level: mean
 over 20 iterations. Intervals over few seeds are too narrow.
 """
-CORRELATION = (
-    "A point is an LLM in an environment, the mean over its N, ranked among all points or among those of its "
-    "environment. An environment's points share its online RL: the interval is too narrow. Correlation is no cause."
-)
+CORRELATION = """\
+Points of a correlation are LLMs in environments, ranked among all of them or among those of their environment. An
+environment's points share its online RL, and those whose agents never learn are tied: the intervals are too narrow.
+A correlation is no cause."""
 FOOT = """\
 - Warm starts of several LLMs that are one run, because the first τ episodes are the same, are one point in the figure
   and in the correlation: the first named. Their qualities may differ, being those of all the LLM's episodes.
@@ -277,10 +277,10 @@ def stand_ins(named: dict[tuple[str, str, str], Run]) -> dict[tuple[str, str], s
 
 
 def correlation_points(rows: list[dict]) -> pd.DataFrame:
-    """Return the points of a correlation: quality and share gained by each LLM in each environment (the index).
+    """Return the points of a correlation: quality and share gained by each LLM in each environment, of one N.
 
-    A point is the mean over its settings: these share their quality and are not further evidence, and nor is a run that
-    is the same as another LLM's. Qualities per step are left out.
+    A run that is the same as another LLM's is no further evidence. Qualities per step are left out. Never a mean over
+    several N: where an environment lacks some, its order would be that of N.
     """
     distinct = [row for row in rows if not row["same_run_as"] and not row["per_step"]]
     table = pd.DataFrame([row for row in distinct if math.isfinite(row["quality"])])
@@ -322,15 +322,35 @@ def centred_ranks(values: np.ndarray, axis: int) -> np.ndarray:
     return stats.rankdata(values, axis=axis) - (values.shape[axis] + 1) / 2
 
 
-def correlation_text(rows: list[dict]) -> list[str]:
-    """Say an arm's rank correlation over all points and within environments, where there is one to state."""
-    points = correlation_points(rows)
-    whole = rank_correlation([points])
-    if whole is None:
-        return []
-    told = [f"Spearman's ρ = {with_interval(*whole, short)}, {len(points)} points"]
-    within = rank_correlation([of_one for _, of_one in points.groupby("env")])
-    return told + ([f"within environments {with_interval(*within, short)}"] if within else [])
+def correlations(rows: list[dict]) -> list[tuple[str, Estimate, Estimate | None, int]]:
+    """Return an arm's rank correlations, of each N by itself: over all points, within environments, and of how many.
+
+    There is none within environments where all points are of one.
+    """
+    found = []
+    for steps in sorted({row["pretrain_steps"] for row in rows}, key=lambda n: n or 0):
+        points = correlation_points([row for row in rows if row["pretrain_steps"] == steps])
+        whole = rank_correlation([points])
+        if whole is not None:
+            parts = [part for _, part in points.groupby("env")]
+            within = rank_correlation(parts) if len(parts) > 1 else None
+            found.append((f"N={steps}: " if steps else "", whole, within, len(points)))
+    return found
+
+
+def correlation_text(rows: list[dict]) -> str:
+    """Say an arm's rank correlations, where there are any."""
+    told = []
+    for steps, whole, within, count in correlations(rows):
+        inside = f", within environments {with_interval(*within, short)}" if within else ""
+        told.append(f"{steps}Spearman's ρ = {with_interval(*whole, short)}{inside}, {count} points")
+    return "; ".join(told)
+
+
+def correlation_title(rows: list[dict]) -> str:
+    """Say an arm's rank correlations within environments, for a panel's corner."""
+    found = [(steps, within) for steps, _, within, _ in correlations(rows) if within]
+    return "\n".join(f"{steps}ρ within environments {with_interval(*within, short)}" for steps, within in found)
 
 
 def size_of(row: dict) -> float:
@@ -367,7 +387,7 @@ def draw_panel(axes: Axes, rows: list[dict], markers: dict[str, str]) -> None:
     axes.set_xscale("symlog", linthresh=LINEAR, linscale=1.5)
     axes.set_xticks(QUALITY_TICKS, [f"{tick:g}".replace("-", "−") for tick in QUALITY_TICKS])
     axes.set_ylabel("gain over online RL\n(after the warm-up)")
-    axes.set_title("\n".join(correlation_text(rows)), loc="right", fontsize=6)
+    axes.set_title(correlation_title(rows), loc="right", fontsize=6)
 
 
 def draw(rows: list[dict], baselines: dict[str, Baseline]) -> plt.Figure:
@@ -466,13 +486,13 @@ def missing_runs(named: dict[tuple[str, str, str], Run]) -> list[str]:
 def still_runs(named: dict[tuple[str, str, str], Run]) -> list[str]:
     """Say where several warm starts have the same return in every evaluation after the warm-up, of every seed."""
     repeated, found = repeated_runs(named.values()), {}
-    for run in named.values():
-        returns = run.curves()[:, run.tau or 0 :] if run.arm in WARM_STARTS else np.arange(2)
+    for run in (run for run in named.values() if run.arm in WARM_STARTS):
+        returns = run.curves()[:, run.tau or 0 :]
         if np.ptp(returns) == 0 and (run.env, run.arm, run.details) not in repeated:
             found.setdefault((run.env, float(returns.flat[0])), []).append(run)
     return [
         f"- {envs.get(env).title}: in {len(runs)} warm starts every evaluation after the warm-up has a return of "
-        f"{short(value)}, whatever the seed: nothing is learnt, and their gains are one finding."
+        f"{short(value)}, whatever the seed: nothing changes, and their gains are one finding."
         for (env, value), runs in found.items()
         if len(runs) > 1
     ]
@@ -485,8 +505,8 @@ def markdown(rows: list[dict], baselines: dict[str, Baseline], named: dict[tuple
     lines = [INTRODUCTION, *table_lines(head, map(cells, rows)), ""]
     for arm in WARM_STARTS:
         if text := correlation_text([row for row in rows if row["arm"] == arm]):
-            lines += [f"{ARMS[arm]}, quality and gain: {', '.join(text)}. {CORRELATION}", ""]
-    lines += ["## Read with care", ""]
+            lines += [f"{ARMS[arm]}, quality and gain: {text}.", ""]
+    lines += [CORRELATION, "", "## Read with care", ""]
     lines += [f"- {envs.get(env).title} is not placed: {b.not_placed}." for env, b in baselines.items() if b.not_placed]
     for row in {(row["env"], row["llm"]): row for row in rows if row["per_step"]}.values():
         environment = envs.get(row["env"])

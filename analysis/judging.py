@@ -148,7 +148,7 @@ def judge_states(
     good, bad = KINDS[kind]
     words, remarks = {state: [] for state in (good, bad, "open")}, []
     for env, pair in again.items():
-        if pair is not None:
+        if counts(pair, rule):
             first, title = states[env], envs.get(env).title
             other = state_by_interval(kind, pair.difference(), rule["margin"] * pair.scale)
             states[env] = confirmed(first, other)
@@ -242,7 +242,7 @@ def judge_optimum(claim: dict[str, Any], runs: Runs, content: dict[str, Any], ag
     for env, found in ends.items():
         title, other = envs.get(env).title, ends_of(again, "paper", env, claim, content)
         states[env] = state = state_of_end(found, rule)
-        if other is not None:
+        if other is not None and len(other) >= rule["fewest_seeds"]:
             states[env] = confirmed(state, state_of_end(other, rule))
             remarks.append(tried_again(title, state, states[env], len(other), with_interval(*end_of(other), fixed(2))))
         words[states[env]].append(title if found is None else f"{title} {found.mean() + 0.0:.2f}")
@@ -310,6 +310,7 @@ def judge(claim: dict[str, Any], runs: Runs, content: dict[str, Any], again: Run
     }
     if claim["kind"] == "factor":
         return judge_factor(claim, pairs, content)
+    again = {key: run for key, run in runs.items() if key[2].startswith(POLICIES)} | again  # these are not trained
     return judge_states(claim, pairs, content, {env: pair_of(again, "paper", env, claim) for env in pairs["paper"]})
 
 

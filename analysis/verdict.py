@@ -79,16 +79,22 @@ def summary(judged: Judged, protocol: str, measure: str = SUM) -> str:
             return ""
         estimate, count = found
         reached = f"; reached in {list(judged.states.values()).count('reached')}" if protocol == "paper" else ""
-        return f"{with_interval(*estimate, fixed(2))} of the way ({count}){reached}"
+        single = [env for env, ends in judged.ends[protocol].items() if ends is not None and len(ends) == 1]
+        return f"{with_interval(*estimate, fixed(2))} of the way {extent_of(count, single, protocol)}{reached}"
     pairs = judged.counted(protocol)
     if not pairs:
         return ""
-    single = [envs.get(pair.env).title for pair in pairs if min(pair.seeds) < 2 and protocol != "published"]
-    extent = f"({len(pairs)}{'; one chain in ' + ', '.join(single) if single else ''})"
+    extent = extent_of(len(pairs), [pair.env for pair in pairs if min(pair.seeds) < 2], protocol)
     if judged.claim["kind"] == "factor":
         best = largest_ratio(pairs, measure)
         return f"{times(best[1])} times in {envs.get(best[0]).title} {extent}" if best else ""
     return f"{with_interval(*pooled(pairs, measure), signed(3))} {extent}"
+
+
+def extent_of(count: int, single: list[str], protocol: str) -> str:
+    """Say over how many environments a mean is, and of which of them there is one chain alone."""
+    titles = [envs.get(env).title for env in single] if protocol != "published" else []
+    return f"({count}{'; one chain in ' + ', '.join(titles) if titles else ''})"
 
 
 def introduction(judged: list[Judged], content: dict[str, Any]) -> str:
@@ -344,7 +350,9 @@ def main() -> None:
         common_iterations(list(runs.values()), env)  # raises where lengths differ
     again = read_runs(args.again)
     judged = [judge(claim, runs, content, again) for claim in content["claims"]]
-    if not any(pair for one in judged for pairs in one.pairs.values() for pair in pairs.values()):
+    compared = [pair for one in judged for pairs in one.pairs.values() for pair in pairs.values()]
+    ended = [ends for one in judged for of_protocol in one.ends.values() for ends in of_protocol.values()]
+    if all(found is None for found in [*compared, *ended]):
         raise UsageError("None of the claims can be looked at with the runs given.")
     lines, rows = (
         section(content["priors"], read_prior_runs(of_priors), content["rule"]) if "priors" in content else ([], [])

@@ -221,7 +221,7 @@ def test_missing_runs_are_absent_and_listed(tmp_path, monkeypatch):
 
 
 def points(qualities, gains, **values):
-    fixed = {"env": "cartpole", "per_step": False, "same_run_as": None, **values}
+    fixed = {"env": "cartpole", "per_step": False, "same_run_as": None, "pretrain_steps": 3000, **values}
     pairs = zip(qualities, gains, strict=True)
     return [{**fixed, "llm": f"llm-{k}", "quality": x, "gain_share": y} for k, (x, y) in enumerate(pairs)]
 
@@ -247,10 +247,21 @@ def test_an_environments_level_hides_no_correlation_within_it():
     assert correlation(rows)[0] < 0
     parts = [part for _, part in table.groupby("env")]
     assert data_quality.rank_correlation(parts) == pytest.approx((1, 1, 1))
-    assert [len(data_quality.correlation_text(these)) for these in (rows, rows[:5])] == [2, 0]
+    assert "within environments 1.00 [1.00, 1.00], 7 points" in data_quality.correlation_text(rows)
+    assert data_quality.correlation_text(rows[:5]) == "" and "within" not in data_quality.correlation_text(
+        points(range(6), range(6))
+    )
     # ranks less their mean: (-1.5, -0.5, 0.5, 1.5) in the first, (-1, 0, 1) turned over in the second
     turned = [parts[0], parts[1].assign(gain_share=-parts[1].gain_share)]
     assert data_quality.rank_correlation(turned)[0] == pytest.approx((5 - 2) / (5 + 2))
+
+
+def test_correlations_are_of_one_number_of_updates():
+    """Perfect order under either N; a mean over both would have the order of N where an LLM lacks one of them."""
+    seldom = points([1, 2, 3, 4, 5, 6], [11, 12, 13, 14, 15, 16], pretrain_steps=1000)
+    often = points([1, 2, 3, 4, 5, 6, 7], [1, 2, 3, 4, 5, 6, 7])
+    found = data_quality.correlations([*often, *seldom[3:], *seldom[:3]])
+    assert [(steps, whole[0], count) for steps, whole, _, count in found] == [("N=1000: ", 1, 6), ("N=3000: ", 1, 7)]
 
 
 def test_warm_starts_that_never_learn_are_one_finding(tmp_path, monkeypatch):
