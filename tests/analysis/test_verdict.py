@@ -297,6 +297,19 @@ def test_published_points_far_outside_stand_at_the_edge_with_their_number(tmp_pa
     plt.close("all")
 
 
+def test_every_claim_has_a_row_on_a_scale_of_its_kind(tmp_path):
+    runs = runs_of(tmp_path, [80] * 6, [20] * 6)
+    kinds = [{"kind": "greater", "against": OTHER}, {"kind": "factor", "factor": 4, "against": OTHER}]
+    figure = verdict.draw([judge(runs, **claim) for claim in [*kinds, {"kind": "optimal"}]], margin=0.05)
+    assert [len(axes.get_yticks()) for axes in figure.axes] == [1, 1, 1]
+    drawn = [
+        {float(x) for line in axes.lines if line.get_marker() == "o" for x in line.get_xdata()} for axes in figure.axes
+    ]
+    # (80 - 20) / 100 by either measure; 80 / 20 times; 80 of the 100 that are the optimum
+    assert [sorted({round(x, 9) for x in of_one}) for of_one in drawn] == [[0.6], [4.0], [0.8]]
+    plt.close("all")
+
+
 def test_the_page_and_the_figure(tmp_path, monkeypatch, capsys):
     runs = runs_of(tmp_path, [60] * 6, [50] * 6)
     runs |= runs_of(tmp_path, [70] * 6, [50] * 6, protocol="published", seeds=1)
