@@ -773,11 +773,11 @@ use rule main_data_page as other_data_page with:
     message:
         "The data behind {wildcards.other}"
     input:
-        lambda wildcards: (
-            rules.verdict.input.runs + claimed_published_runs(wildcards)
-            if wildcards.other == "verdict"
-            else getattr(rules, wildcards.other).input
-        ),
+        lambda wildcards: {
+            "verdict": rules.verdict.input.runs + claimed_published_runs(wildcards),
+            "data_quality": rules.data_quality.input,
+            "defects": rules.defects.input.runs,
+        }[wildcards.other],
     output:
         shown(f"{TREE}/report/{{other}}_data.html", "data", "6 Data behind the figures"),
     log:

@@ -91,6 +91,17 @@ def test_each_other_figure_trains_the_arms_it_shows(clone, figure, trained):
     assert jobs(clone, f"paper_figs/{figure}.pdf") == {"grid_figure": 1}
 
 
+def test_the_report_shows_the_data_behind_figures_of_every_kind(clone):
+    pages = ("verdict", "data_quality", "defects", "cartpole_main", "cartpole_mix")
+    done = snakemake(clone, "--cores", "2", *(f"rerun/report/{page}_data.html" for page in pages))
+    assert done.returncode == 0, done.stderr
+    content = (clone / "rerun/report/defects_data.html").read_text()
+    assert "loro-carry-over" in content and content.count("<table") == 2
+    caption = (clone / "analysis/captions/table.rst").read_text()
+    tables = {path.stem for path in (clone / "results").glob("**/*.csv") if path.parent.name in ("tables", "results")}
+    assert tables and all(f'"{table}": [' in caption for table in tables)
+
+
 def test_plain_snakemake_makes_everything_under_rerun(clone):
     everything = jobs(clone)
     main = 6 * (6 + 1)  # six arms and the released one
