@@ -532,7 +532,7 @@ rule fresh_verdict:
         runs=claimed_runs(f"{TREE}/"),
         published=claimed_published_runs,
         priors=claimed_prior_runs(f"{TREE}/") if config["grid"] else [],
-        again=[run for env in config["replications"] for run in replicated_runs(f"{TREE}/", env)],
+        again=all_replicated_runs(f"{TREE}/"),
     output:
         md=f"{TREE}/results/claims.md",
         csv=f"{TREE}/results/claims.csv",
@@ -553,7 +553,7 @@ use rule fresh_verdict as verdict with:
         runs=there(claimed_runs("")),
         published=claimed_published_runs,
         priors=there(claimed_prior_runs("")),
-        again=there([run for env in config["replications"] for run in replicated_runs("", env)]),
+        again=there(all_replicated_runs("")),
     output:
         md="results/{shipped}claims.md",
         csv="results/{shipped}claims.csv",

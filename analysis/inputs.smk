@@ -237,6 +237,11 @@ def replicated_runs(prefix, env):
     return [f"{prefix}results/replications/paper/{env}/{arm_file(arm)}.csv" for arm in arms]
 
 
+def all_replicated_runs(prefix):
+    """List the runs that are trained again in every environment."""
+    return [run for env in config["replications"] for run in replicated_runs(prefix, env)]
+
+
 def training_seeds(wildcards):
     """Return how many agents a run trains; a chain of repeats counts as one."""
     seeds = config["seeds"]

@@ -150,11 +150,9 @@ def judge_states(
     for env, pair in again.items():
         if counts(pair, rule):
             first, title = states[env], envs.get(env).title
-            other = state_by_interval(kind, pair.difference(), rule["margin"] * pair.scale)
-            states[env] = confirmed(first, other)
-            result = (
-                f"{with_interval(*pair.difference())} by the sum, {fine(pair.difference(STEPS_AFTER))} {STEPS_AFTER}"
-            )
+            found = pair.difference()
+            states[env] = confirmed(first, state_by_interval(kind, found, rule["margin"] * pair.scale))
+            result = f"{with_interval(*found)} by the sum, {fine(pair.difference(STEPS_AFTER))} {STEPS_AFTER}"
             remarks.append(tried_again(title, first, states[env], min(pair.seeds), result))
     verdict = majority(list(states.values()), good, bad, one_refutes=kind == "greater")
     for env, state in states.items():
@@ -234,9 +232,11 @@ def largest_ratio(pairs: list[Pair], measure: str = SUM) -> tuple[str, Estimate]
 def judge_optimum(claim: dict[str, Any], runs: Runs, content: dict[str, Any], again: Runs) -> Judged:
     """Judge "converges to the optimum": the verdict and how far each environment came."""
     rule = content["rule"]
-    ends = {
-        env: ends_of(runs, "paper", env, claim, content) for env in environments_of(claim) if env in content["optima"]
+    known = [env for env in environments_of(claim) if env in content["optima"]]
+    by_protocol = {
+        protocol: {env: ends_of(runs, protocol, env, claim, content) for env in known} for protocol in PROTOCOLS
     }
+    ends = by_protocol["paper"]
     words: dict[str, list[str]] = {"reached": [], "short": [], "open": []}
     states, remarks = {}, []
     for env, found in ends.items():
@@ -252,9 +252,6 @@ def judge_optimum(claim: dict[str, Any], runs: Runs, content: dict[str, Any], ag
     verdict = HOLDS if len(words["reached"]) > len(ends) / 2 else OPEN
     if ends and len(words["short"]) >= len(ends) / 2:
         verdict = FAILS
-    by_protocol = {
-        protocol: {env: ends_of(runs, protocol, env, claim, content) for env in ends} for protocol in PROTOCOLS
-    }
     return Judged(claim, verdict, evidence, states=states, remarks=tuple(remarks), ends=by_protocol)
 
 

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,7 @@ def recorded_lengths(run: Run) -> pd.Series:
     return lengths + (not alone and run.llm in imported_llms(run.env))
 
 
+@cache  # asked for every run of a figure
 def imported_llms(env: str) -> set[str]:
     """Return the LLMs whose episodes in an environment are the authors'."""
     return {row["llm"] for row in released_files() if row["env"] == env}

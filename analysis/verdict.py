@@ -277,11 +277,16 @@ def draw(judged: list[Judged], margin: float) -> plt.Figure:
     return figure
 
 
-def draw_point(axes: Axes, label: str, place: float, estimate: Estimate, count: int | None) -> None:
+def height_of(label: str, place: int) -> float:
+    """Return at which height of a claim's row one of its numbers stands."""
+    return place + 0.18 * (list(SUMMARIES).index(label) - 1.5)
+
+
+def draw_point(axes: Axes, label: str, place: int, estimate: Estimate, count: int | None) -> None:
     """Draw a number of a claim with its interval, and over how many environments it is where that is to be told."""
     mean, low, high = estimate
     color = SUMMARIES[label][2]
-    y = place + 0.18 * (list(SUMMARIES).index(label) - 1.5)
+    y = height_of(label, place)
     axes.plot([mean], [y], "o", color=color, label=label, **MARK)
     if np.isfinite(low):
         axes.plot([low, high], [y, y], color=color, lw=1.2)
@@ -303,7 +308,7 @@ def draw_differences(axes: Axes, shown: list[Judged], margin: float) -> None:
                 continue
             estimate = pooled(pairs, measure)
             if protocol == "published" and abs(estimate[0]) > FARTHEST:
-                beyond.append((estimate[0], place - 0.27))
+                beyond.append((estimate[0], height_of(label, place)))
                 continue
             draw_point(axes, label, place, estimate, len(pairs) if len(pairs) < len(one.pairs[protocol]) else None)
     left, right = axes.get_xlim() if axes.lines else (-FARTHEST, FARTHEST)
