@@ -1,8 +1,7 @@
 """The paper's central assumption, measured: does the LLM's data contain what the final policy does?
 
     python -m analysis.coverage --runs rerun/results/runs/paper/*/*.csv \\
-        --datasets rerun/results/datasets/*/{qwen-7b,random} \\
-        --output paper_figs/coverage.pdf --table results/tables/coverage.csv
+        --datasets rerun/results/datasets/*/{qwen-7b,random} --output rerun/results/coverage.csv
 
 For every run that left its final networks (<run>.policy.safetensors) and every dataset of its environment, of which
 the first tau episodes count: the share of the state-action pairs that the final greedy policy visits that the data
@@ -15,39 +14,30 @@ beside the learnt ones. Elsewhere greedy episodes are played, with seeds of thei
 (GRIDS); the same with half and with twice as many bins a dimension shows how much the bins matter. An action of
 Pendulum is one of five equal ranges of torque; actions of Pong that do the same count as one.
 
-The figure: this share, for a warm start's own final policy and its own data, against what the warm start gained over
-online RL (as in `analysis.data_quality`). A policy learnt from data tends to stay where the data is, even a bad one, so
-that the table has the data's share of what online RL's and the optimal policy visit too.
+Final networks are too large to ship. What is measured of them is not: each row names the SHA-256 of its run, and
+`analysis.coverage_figure` draws the rows of the runs that it is given.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gymnasium
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import tyro
-from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 import envs
-from analysis import data_quality
-from analysis.colours import BLACK, GREY
-from analysis.data_quality import COLOURS, CORRELATION, MARKERS, correlation_text, correlation_title
-from analysis.main_table import ARMS, title_of
-from analysis.plotting import STYLE, save_figure
-from analysis.runs import Run, check_digest, common_iterations, description, read_run
+from analysis.data_quality import by_name
+from analysis.runs import Run, check_digest, description, read_run
 from analysis.statistics import bootstrap_interval
-from analysis.wording import estimate, fixed, short, table_lines
 from envs.datasets import Episode, load_dataset
 from envs.errors import Failure, UsageError, run_command_line
-from envs.files import write_text
+from envs.files import sha256, write_text
 
 WARM_STARTS = ("loro", "loro-discard", "mix")
 MEASURED = ("online", *WARM_STARTS)
@@ -57,20 +47,23 @@ FIRST_SEED = 1_000_000
 DISCOUNT = 0.99
 COARSE, AS_STATED, FINE = 0.5, 1.0, 2.0
 """What the numbers of bins are multiplied with."""
+KEY = ["env", "policy", "data"]
+COLUMNS = [*KEY, "run_sha256", "episodes", "visits_in_data", "pairs_in_data", "method", "seeds", "final_return"]
+COLUMNS += ["pairs_visited", "coverage", "coverage_low", "coverage_high"]
+COLUMNS += ["coverage_unweighted", "coverage_unweighted_low", "coverage_unweighted_high"]
+COLUMNS += ["coefficient", "infinite", "coefficient_covered", "coverage_half_bins", "coverage_double_bins"]
 
 
 @dataclass
 class Args:
-    """Measure what the data covers of final policies, and draw it against the gain."""
+    """Measure what the data covers of final policies."""
 
     runs: tuple[Path, ...]
     """the run files .../paper/<env>/<arm>.csv, with <arm>.policy.safetensors beside them where there is one"""
     datasets: tuple[Path, ...]
     """the dataset folders .../<env>/<llm>"""
     output: Path
-    """the PDF to write; the PNG goes beside it"""
-    table: Path
-    """the CSV to write; the .md goes beside it"""
+    """the CSV to write"""
     tau: int = 10
     """episodes of a dataset that count for runs that have no tau of their own"""
     episodes: int = 20
@@ -341,7 +334,7 @@ def decide(space: gymnasium.Space, outputs: np.ndarray) -> np.ndarray:
     return outputs.argmax(axis=-1)
 
 
-# --- The table -------------------------------------------------------------------------------------------------------
+# --- Measuring -------------------------------------------------------------------------------------------------------
 
 
 def data_frequencies(env: str, episodes: list[Episode], factor: float) -> Frequencies:
@@ -388,237 +381,37 @@ def mean_coverage(measures: list[Measures]) -> float:
     return float(np.mean([one.coverage for one in measures]))
 
 
-def gain_of(run: Run, named: dict[tuple[str, str, str], Run]) -> dict[str, float]:
-    """Return a warm start's gain over online RL, on its environment's scale; NaN where that is not known."""
-    online, random = named.get((run.env, "online", "")), named.get((run.env, "random-policy", ""))
-    keys = ("gain_share", "gain_share_low", "gain_share_high")
-    if run.arm not in WARM_STARTS or online is None:
-        return dict.fromkeys(keys, math.nan)
-    common_iterations([online, run], run.env)
-    row = data_quality.row_of(run, data_quality.baseline_of(online, random), None)
-    return {key: row[key] for key in keys}
-
-
-def without_runs(runs: list[Run], data: dict[str, list[Episode]], tau: int) -> list[str]:
-    """Name the LLMs that no LORO or no mix run learnt from, nor from episodes of another that begin alike, for tau."""
-
-    def begins_alike(one: str, other: str) -> bool:
-        pairs = list(zip(data[one][:tau], data[other][:tau], strict=False))
-        return all(np.array_equal(getattr(a, x), getattr(b, x)) for a, b in pairs for x in ("observations", "actions"))
-
-    lacking = []
-    for llm in sorted(set(data) - {"random"}):
-        alike = [other for other in data if begins_alike(llm, other)]
-        there = {run.arm for run in runs if run.llm in alike}
-        arms = [ARMS[arm] for arm in data_quality.WARM_STARTS if arm not in there]
-        lacking += [f"{' and '.join(arms)} from {llm}"] if arms else []
-    return lacking
-
-
-def tidy(
-    named: dict[tuple[str, str, str], Run], datasets: dict[tuple[str, str], list[Episode]], args: Args
-) -> tuple[list[dict[str, object]], list[str]]:
-    """Return the rows, and in words what could not be measured."""
-    rows, missing, repeated = [], [], data_quality.repeated_runs(named.values())
+def measured(
+    runs: Iterable[Run], datasets: dict[tuple[str, str], list[Episode]], args: Args
+) -> Iterator[dict[str, object]]:
+    """Measure every final policy, and the grid worlds' optimal ones, on every dataset that holds tau episodes."""
     for env in envs.ENVIRONMENTS:
-        runs = [run for run in named.values() if run.env == env and run.arm in MEASURED]
         data = {llm: episodes for (of, llm), episodes in datasets.items() if of == env}
-        without = sorted(run.path.stem for run in runs if not policy_file(run).exists())
-        if without:
-            missing.append(f"{envs.get(env).title}: no final policies of {', '.join(without)}.")
-        if not runs or not data:
-            missing.append(f"{envs.get(env).title}: no {'datasets' if runs else 'runs'}.")
-            continue
-        missing += [f"{envs.get(env).title}: no runs of {name}." for name in without_runs(runs, data, args.tau)]
-        policies: list[tuple[Run | None, list[Visits]]] = []
-        if env not in GRIDS:
-            policies.append((None, [propagate(env, optimal_policy(env))]))
-        for run in sorted(runs, key=lambda r: (MEASURED.index(r.arm), r.path.stem)):
-            if policy_file(run).exists():
-                policies.append((run, visits_of(run, args.episodes)))
-        for run, visits in policies:
-            name, tau = (run.path.stem, run.tau or args.tau) if run else (OPTIMAL, args.tau)
-            gain = gain_of(run, named) if run else {}
-            same = repeated.get((env, run.arm, run.details)) if run else None
-            if run and run.llm and run.llm not in data:
-                missing.append(f"{envs.get(env).title}: no dataset {run.llm}, which {name} learnt from.")
+        here = sorted((run for run in runs if run.env == env), key=lambda run: (MEASURED.index(run.arm), run.path.stem))
+        if here and env not in GRIDS:
+            optimal = [propagate(env, optimal_policy(env))]
             for llm, episodes in data.items():
-                if len(episodes) < tau:
-                    missing.append(f"{envs.get(env).title}: {llm} holds {len(episodes)} episodes, not {tau} ({name}).")
-                    continue
-                own = run is not None and run.llm == llm
-                details = {
-                    "env": env,
-                    "policy": name,
-                    "arm": run.arm if run else OPTIMAL,
-                    "llm": run.llm if run else None,
-                }
-                details |= {"tau": run.tau if run else None, "pretrain_steps": run.pretrain_steps if run else None}
-                details |= {"data": llm, "own_data": own, "same_run_as": same.llm if same else None}
-                rows.append(details | row_of(env, visits, episodes[:tau]) | (gain if own else {}))
-    return rows, missing
+                if len(episodes) >= args.tau:
+                    yield {"env": env, "policy": OPTIMAL, "data": llm} | row_of(env, optimal, episodes[: args.tau])
+        for run in here:
+            visits, tau = visits_of(run, args.episodes), run.tau or args.tau
+            for llm, episodes in data.items():
+                if len(episodes) >= tau:
+                    named = {"env": env, "policy": run.path.stem, "data": llm, "run_sha256": sha256(run.path)}
+                    yield named | row_of(env, visits, episodes[:tau])
 
 
-# --- For reading -----------------------------------------------------------------------------------------------------
-
-INTRODUCTION = """\
-# What the LLM's data contains of what the final policy does
-
-Coverage: the share of the final greedy policy's visits whose state-action pair is among the first τ episodes of the
-data; unweighted: the share of the distinct pairs that it visits. Means over agents [95% bootstrap interval]. Transfer
-coefficient: the largest d_final(s, a) / d_data(s, a), median over agents; infinite for an agent that visits a pair
-which the data misses. In parentheses the same over the pairs that the data contains.
-
-Exact in FrozenLake and CliffWalking. Elsewhere sampled, with states in bins, which flatter: two states in one bin count
-as one. Coverage with half and with twice as many bins a dimension is beside it. A coefficient over bins is the noisier
-the rarer the pair. Bins, equal in width, with what lies outside in the outermost ones:
-"""
-CARE = """\
-- A policy that was learnt from data tends to stay where the data is, whether it is good or bad: high coverage by a warm
-  start's own final policy is no sign of quality. What online RL's policy visits owes nothing to the data.
-- Coverage says that a pair was seen, not that enough of what follows it was, nor that the learner made use of it.
-- LLMs that played the same first τ episodes have the same runs: one point in the figure and in the correlation.
-"""
-
-
-def bins_lines() -> list[str]:
-    """Return how each environment's states are cut."""
-    lines = []
-    for env, grid in GRIDS.items():
-        cuts = [f"{d.name} {d.low:g} to {d.high:g} in {d.bins}" for d in grid.dimensions]
-        if isinstance(grid.action, Dimension):
-            cuts.append(f"{grid.action.name} {grid.action.low:g} to {grid.action.high:g} in {grid.action.bins}")
-        lines.append(f"- {envs.get(env).title}: {'; '.join(cuts)}.")
-    return lines
-
-
-def coefficient_text(row: dict) -> str:
-    """Format a transfer coefficient: infinite for how many agents, and over the pairs that are there."""
-    covered = "" if math.isnan(row["coefficient_covered"]) else f"{row['coefficient_covered']:,.1f}"
-    if not row["infinite"]:
-        return covered
-    infinite = "∞" if row["seeds"] == 1 else f"∞ for {row['infinite']} of {row['seeds']}"
-    return f"{infinite} ({covered})" if covered else infinite
-
-
-def cells(row: dict) -> list[str]:
-    """Return the cells that every line ends with."""
-    return [
-        f"{row['pairs_in_data']} of {row['visits_in_data']:,}",
-        str(row["seeds"]),
-        estimate(row, "coverage", fixed(2)),
-        estimate(row, "coverage_unweighted", fixed(2)),
-        ", ".join(filter(None, (estimate(row, f"coverage_{bins}_bins", fixed(2)) for bins in ("half", "double")))),
-        coefficient_text(row),
-    ]
-
-
-def name_of(row: dict) -> str:
-    """Name a row's policy."""
-    return "the optimal policy" if row["arm"] == OPTIMAL else title_of(row)
-
-
-def markdown(rows: list[dict], missing: list[str]) -> str:
-    """Return the tables for reading: warm starts and their own data, then policies that owe nothing to the data."""
-    head = ["pairs in the data", "agents", "coverage", "unweighted", "half, twice the bins", "transfer coefficient"]
-    lines = [INTRODUCTION, *bins_lines(), "", "## Warm starts and the data that they began with", ""]
-    warm, other = [], []
-    for row in (row for row in rows if row["own_data"]):
-        same = f", the same run as {row['same_run_as']}'s" if row["same_run_as"] else ""
-        warm.append([envs.get(row["env"]).title, name_of(row) + same, *cells(row), estimate(row, "gain_share", short)])
-    lines += table_lines(["environment", "arm", *head, "gain, share"], warm)
-    for arm in WARM_STARTS:
-        if text := correlation_text(points(rows, arm)):
-            lines += ["", f"{ARMS[arm]}, coverage and gain: {text}."]
-        if text := correlation_text(by_optimal_policy(rows, arm)):
-            lines += ["", f"{ARMS[arm]}, the optimal policy's coverage and gain: {text}."]
-    lines += ["", CORRELATION]
-    lines += ["", "## Policies that owe nothing to the data", ""]
-    for row in (row for row in rows if row["llm"] is None):
-        first = [envs.get(row["env"]).title, name_of(row), short(row["final_return"]), str(row["data"])]
-        other.append([*first, *cells(row)])
-    lines += table_lines(["environment", "policy", "its return", "data", *head], other)
-    lines += ["", "## Read with care", "", CARE.rstrip()]
-    if missing:
-        lines += ["", "## Missing", "", *(f"- {line}" for line in missing)]
-    return "\n".join(lines) + "\n"
-
-
-# --- The figure ------------------------------------------------------------------------------------------------------
-
-
-def points(rows: list[dict], arm: str) -> list[dict]:
-    """Return one arm's points, with the names that `data_quality` gives to what lies across."""
-    return [
-        row | {"quality": row["coverage"], "per_step": False}
-        for row in rows
-        if row["own_data"] and row["arm"] == arm and math.isfinite(row["gain_share"]) and not row["same_run_as"]
-    ]
-
-
-def by_optimal_policy(rows: list[dict], arm: str) -> list[dict]:
-    """Return one arm's points where an optimal policy is known, with its coverage: it owes nothing to the data."""
-    covered = {(row["env"], row["data"]): row["coverage"] for row in rows if row["arm"] == OPTIMAL}
-    found = [(row, (row["env"], row["data"])) for row in points(rows, arm)]
-    return [row | {"quality": covered[key]} for row, key in found if key in covered]
-
-
-def draw_panel(axes: Axes, rows: list[dict], markers: dict[str, str]) -> None:
-    """Draw one arm's points with their intervals: coverage across, gain up; open where N is small."""
-    axes.axhline(0, color=BLACK, lw=0.7, zorder=1)
-    for row in rows:
-        ends = []
-        for key in ("coverage", "gain_share"):
-            bounds = np.array([row[key] - row[f"{key}_low"], row[f"{key}_high"] - row[key]])
-            ends.append(np.nan_to_num(np.maximum(bounds, 0))[:, None])
-        axes.errorbar(
-            row["coverage"],
-            row["gain_share"],
-            xerr=ends[0],
-            yerr=ends[1],
-            color=COLOURS[row["env"]],
-            elinewidth=0.8,
-            marker=markers[row["data"]],
-            markersize=4.5,
-            markerfacecolor="white" if row["pretrain_steps"] == 1000 else COLOURS[row["env"]],
-            markeredgewidth=0.9,
-        )
-    axes.set_xlim(-0.03, 1.03)
-    axes.grid(color="#E6E6E6", lw=0.5)
-    axes.set_axisbelow(True)
-    axes.set_ylabel("gain over online RL\n(after the warm-up)")
-    axes.set_title(correlation_title(rows), loc="right", fontsize=6)
-
-
-def draw(rows: list[dict]) -> plt.Figure:
-    """Return the figure at column width, a panel for each kind of warm start that has points."""
-    shown = {arm: points(rows, arm) for arm in WARM_STARTS}
-    shown = {arm: found for arm, found in shown.items() if found}
-    llms = sorted({row["data"] for found in shown.values() for row in found})
-    if not shown:
-        raise UsageError(
-            "No point can be drawn: a point needs a warm start's final policy, its dataset, and runs of online RL and "
-            "of the random policy between which its environment has a scale."
-        )
-    if len(llms) > len(MARKERS):
-        raise UsageError(f"The figure has markers for {len(MARKERS)} LLMs, the runs are of {len(llms)}: give fewer.")
-    markers = dict(zip(llms, MARKERS, strict=False))
-    size = (3.4, 1.6 * len(shown) + 1.3)
-    figure, grid = plt.subplots(len(shown), 1, sharex=True, squeeze=False, figsize=size, layout="constrained")
-    for axes, (arm, found) in zip(grid[:, 0], shown.items(), strict=True):
-        draw_panel(axes, found, markers)
-        axes.set_title(ARMS[arm], loc="left")
-    grid[-1, 0].set_xlabel("coverage: share of the final policy's visits\nwhose state-action pair is in the LLM's data")
-    drawn = [row for found in shown.values() for row in found]
-    dots = {"ls": "", "marker": "o", "markersize": 4.5}
-    here = [env for env in COLOURS if any(row["env"] == env for row in drawn)]
-    colours = [Line2D([], [], **dots, color=COLOURS[env], label=envs.get(env).title) for env in here]
-    shapes = [Line2D([], [], **dots | {"marker": marker}, color=GREY, label=llm) for llm, marker in markers.items()]
-    if any(row["pretrain_steps"] == 1000 for row in drawn):
-        shapes.append(Line2D([], [], **dots, color=GREY, markerfacecolor="white", label="open: N=1000"))
-    figure.legend(handles=colours, loc="outside lower left", fontsize=6)
-    figure.legend(handles=shapes, loc="outside lower right", fontsize=6)
-    return figure
+def read_measured(path: Path) -> pd.DataFrame:
+    """Read what was measured, a row for each policy and dataset; `run_sha256` is empty of optimal policies."""
+    if not path.is_file():
+        raise UsageError(f"There is no table {path}: make it with analysis.coverage.")
+    try:
+        table = pd.read_csv(path, dtype={"run_sha256": str})
+    except (ValueError, UnicodeDecodeError) as error:
+        raise Failure(f"{path} cannot be read as a table ({error}); make it anew with analysis.coverage.") from error
+    if list(table.columns) != COLUMNS or table.duplicated(KEY).any():
+        raise Failure(f"{path} is not a table that analysis.coverage wrote, each policy and dataset once.")
+    return table
 
 
 def read_datasets(folders: tuple[Path, ...]) -> dict[tuple[str, str], list[Episode]]:
@@ -633,31 +426,21 @@ def read_datasets(folders: tuple[Path, ...]) -> dict[tuple[str, str], list[Episo
 
 
 def main() -> None:
-    """Measure, draw and write."""
+    """Measure and write."""
     args = tyro.cli(Args)
     if args.tau < 1 or args.episodes < 1:
         raise UsageError("--tau and --episodes must be at least 1.")
-    wanted = (*MEASURED, "random-policy")
-    runs = [run for run in map(read_run, args.runs) if run.arm in wanted]
-    named = data_quality.by_name(runs)
-    if not any(run.arm in MEASURED and policy_file(run).exists() for run in runs):
+    runs = by_name([run for run in map(read_run, args.runs) if run.arm in MEASURED]).values()
+    left = [run for run in runs if policy_file(run).exists()]
+    if not left:
         raise UsageError("None of the runs given has left its final policy (<arm>.policy.safetensors beside the CSV).")
-    rows, missing = tidy(named, read_datasets(args.datasets), args)
+    rows = list(measured(left, read_datasets(args.datasets), args))
     if not rows:
-        raise UsageError(f"Nothing can be measured: {' '.join(missing)}")
-    for row in rows:
-        for key in ("gain_share", "gain_share_low", "gain_share_high"):
-            row.setdefault(key, math.nan)
-    table = pd.DataFrame(rows)
-    plt.rcParams.update(STYLE)
-    figure = draw(rows)
-    table = table.astype(dict.fromkeys(("tau", "pretrain_steps"), "Int64"))
-    csv = table.to_csv(index=False, float_format="%.8g", lineterminator="\n")
-    write_text(args.table.with_suffix(".csv"), csv)
-    write_text(args.table.with_suffix(".md"), markdown(rows, missing))
-    save_figure(figure, args.output)
-    shown = sum(len(points(rows, arm)) for arm in WARM_STARTS)
-    print(f"{args.table}: {len(rows)} rows, {shown} points drawn.")
+        raise UsageError(f"Nothing can be measured: no dataset of the runs' environments holds {args.tau} episodes.")
+    write_text(
+        args.output, pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, float_format="%.8g", lineterminator="\n")
+    )
+    print(f"{args.output}: {len(rows)} rows; {len(left)} of {len(runs)} runs have left their final policies.")
 
 
 if __name__ == "__main__":

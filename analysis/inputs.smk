@@ -264,14 +264,15 @@ def training_minutes(wildcards):
 
 def covered_runs(wildcards):
     """List the runs whose final policies are held against the data: online RL, and warm starts from each LLM."""
-    return [run for run in quality_runs(f"{TREE}/", distinct_players) if "llm-policy" not in Path(run).stem]
+    return [run for run in quality_runs(f"{TREE}/", distinct_players) if "-policy" not in Path(run).stem]
 
 
 # `snakemake figures` makes none of these: what they are made from is not shipped. The report shows them as they are.
-SHIPPED_TABLES = {name: f"results/tables/{name}" for name in ("llm_policies", "coverage", "bench")}
+SHIPPED_TABLES = {name: f"results/tables/{name}" for name in ("llm_policies", "bench")}
 SHIPPED_TABLES |= {"audit": "results/audit"}
 TABLES = {
-    name: f"results/tables/{name}" for name in ("main", "grid", "scores", "fidelity", "data_quality", "defects", "cost")
+    name: f"results/tables/{name}"
+    for name in ("main", "grid", "scores", "fidelity", "data_quality", "defects", "coverage", "cost")
 }
 TABLES |= {f"replication_{env}": f"results/tables/replication_{env}" for env in config["replications"]}
 TABLES |= {"claims": "results/claims", **SHIPPED_TABLES}

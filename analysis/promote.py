@@ -5,8 +5,8 @@
 A run is refused when it does not hold what its name promises: its environment, protocol, arm and every seed and
 iteration; when its .json is missing; or when runs of one environment were made with different versions. Episodes are
 refused when their data is damaged, or their transcript does not tell every step. Those that were imported are left
-where they are: they are the authors' to give. A tree's priors go along with its runs. What is drawn from files that are
-not shipped (PRODUCTS) is copied as is.
+where they are: they are the authors' to give. A tree's priors go along with its runs. What is made from the authors'
+files (PRODUCTS) is copied as is; what was measured of final policies (coverage.csv) joins what is shipped.
 """
 
 import gzip
@@ -15,27 +15,24 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import tyro
 
 import envs
+from analysis.coverage import KEY, read_measured
 from analysis.prior_runs import read_prior_run
 from analysis.runs import POLICIES, description, read_run
 from envs.datasets import load_dataset, read_meta
 from envs.errors import Failure, UsageError, run_command_line
-from envs.files import written_whole
+from envs.files import write_text, written_whole
 
 HYPER_PARAMETERS = ("gamma", "epsilon", "learning_rate", "batch_size", "buffer_size", "hidden_size", "iteration_steps")
 HYPER_PARAMETERS += ("smoothing", "offline_target_update_interval")
 """What the runs of one learner in one environment share, whatever the protocol."""
-PRODUCTS = (
-    "results/audit.csv",
-    "results/audit.md",
-    "results/tables/coverage.csv",
-    "results/tables/coverage.md",
-    "paper_figs/coverage.pdf",
-    "paper_figs/coverage.png",
-)
-"""Made from the authors' files or from final policies, neither of which is shipped."""
+PRODUCTS = ("results/audit.csv", "results/audit.md")
+"""Made from the authors' files, which are not shipped."""
+COVERAGE = Path("results/coverage.csv")
+"""Measured of final policies, which are not shipped."""
 
 
 @dataclass
@@ -110,6 +107,13 @@ def check_dataset(folder: Path) -> None:
         raise Failure(f"The transcript in {folder} does not tell what was played.")
 
 
+def joined_coverage(fresh: Path, shipped: Path) -> str:
+    """Return the CSV of what was measured: the fresh rows, and those of shipped policies that it has none of."""
+    tables = [read_measured(path) for path in (fresh, shipped) if path.is_file()]
+    rows = pd.concat(tables).drop_duplicates(KEY).sort_values(KEY)
+    return rows.to_csv(index=False, float_format="%.8g", lineterminator="\n")
+
+
 def main() -> None:
     """Check everything first, then copy it."""
     args = tyro.cli(Args)
@@ -145,6 +149,8 @@ def main() -> None:
             shutil.copyfile(prior, temporary)
     beside = [path for kind in ("csv", "json") for path in (args.tree / "results/reference").glob(f"*.{kind}")]
     beside += [path for run in again for path in (run, run.with_suffix(".json"))]
+    if (args.tree / COVERAGE).exists():
+        write_text(args.to / COVERAGE, joined_coverage(args.tree / COVERAGE, args.to / COVERAGE))
     for name in [*PRODUCTS, *(path.relative_to(args.tree) for path in beside)]:
         if (args.tree / name).exists():
             with written_whole(args.to / name) as temporary:

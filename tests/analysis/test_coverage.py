@@ -15,7 +15,7 @@ from synthetic_runs import write_run
 
 import envs
 from algos import dqn, sac
-from analysis import coverage
+from analysis import coverage, coverage_figure
 from analysis.coverage import AS_STATED, GRIDS, Frequencies, Visits, measure
 from envs.datasets import Episode, load_dataset, save_dataset
 from envs.errors import run_command_line
@@ -229,19 +229,33 @@ def tree(tmp_path):
     return tmp_path, runs, [data]
 
 
-def make(tree, monkeypatch, *options):
+def run_program(program, monkeypatch, **options):
+    arguments = [str(part) for name, values in options.items() for part in (f"--{name}", *values)]
+    monkeypatch.setattr(sys, "argv", [program.__name__, *arguments])
+    run_command_line(program.main)
+
+
+def measure_tree(tree, monkeypatch, **options):
     folder, runs, datasets = tree
-    arguments = ["--runs", *runs, "--datasets", *datasets, "--output", folder / "f" / "coverage.pdf"]
-    arguments += ["--table", folder / "t" / "coverage.csv", *options]
-    monkeypatch.setattr(sys, "argv", ["coverage", *map(str, arguments)])
-    figures = []
+    output = folder / "m" / "coverage.csv"
+    run_program(coverage, monkeypatch, runs=runs, datasets=datasets, output=[output], **options)
+    return output
+
+
+def draw_tree(tree, monkeypatch, measured):
+    folder, runs, _ = tree
+    figures, keep = [], coverage_figure.draw
     monkeypatch.setattr(plt, "close", lambda *_: None)
-    keep = coverage.draw
-    monkeypatch.setattr(coverage, "draw", lambda rows: figures.append(keep(rows)) or figures[-1])
-    run_command_line(coverage.main)
-    with (folder / "t" / "coverage.csv").open() as file:
+    monkeypatch.setattr(coverage_figure, "draw", lambda rows: figures.append(keep(rows)) or figures[-1])
+    table, output = folder / "t" / "coverage.csv", folder / "f" / "coverage.pdf"
+    run_program(coverage_figure, monkeypatch, measured=[measured], runs=runs, output=[output], table=[table])
+    with table.open() as file:
         rows = {(row["env"], row["policy"], row["data"]): row for row in csv.DictReader(file)}
     return rows, (folder / "t" / "coverage.md").read_text(), figures[0]
+
+
+def make(tree, monkeypatch, **options):
+    return draw_tree(tree, monkeypatch, measure_tree(tree, monkeypatch, **options))
 
 
 def test_the_first_tau_episodes_count_and_pairs_are_counted_by_hand(tree, monkeypatch):
@@ -261,37 +275,53 @@ def test_the_first_tau_episodes_count_and_pairs_are_counted_by_hand(tree, monkey
     (container,) = axes.containers
     assert container[0].get_xydata()[0] == pytest.approx([11 / 13, gain], rel=1e-5)
     assert same_color(container[0].get_markerfacecolor(), "white")  # N = 1000
-    assert "CliffWalking: no final policies of mix_qwen-7b_tau2, online." in text
+    assert "CliffWalking: no final policies of online, mix_qwen-7b_tau2." in text
     assert "| CliffWalking | LORO (qwen-7b, τ=2, N=1000) | 11 of 15 | 2 | 0.85 [0.85, 0.85] |" in text
     assert (tree[0] / "f" / "coverage.png").exists()
 
 
 def test_policies_without_data_of_their_own_take_tau_from_the_command_line(tree, monkeypatch):
-    rows, text, _ = make(tree, monkeypatch, "--tau", "3")
+    rows, text, _ = make(tree, monkeypatch, tau=[3])
     row = rows["cliff-walking", "optimal", "qwen-7b"]
     assert float(row["coverage"]) == pytest.approx(1) and row["infinite"] == "0"
     assert float(row["coefficient"]) == pytest.approx((1 / 13) / (1 / 28))
     assert "| CliffWalking | the optimal policy | −13.0 | qwen-7b | 13 of 28 | 1 | 1.00 | 1.00 |  | 2.2 |" in text
 
 
-def test_what_cannot_be_measured_is_named(tree, monkeypatch):
-    _, text, _ = make(tree, monkeypatch)
-    missing = text.split("## Missing")[1]
-    assert "- CliffWalking: qwen-7b holds 3 episodes, not 10 (optimal)." in missing
-    assert "- CartPole: no runs." in missing
-    assert "- CliffWalking: no runs of" not in missing
-
-
-def test_llms_without_runs_are_named_and_equal_episodes_stand_for_each_other(tree, monkeypatch):
+def test_what_was_not_measured_is_named(tree, monkeypatch):
     folder, _, datasets = tree
-    first, second, third = load_dataset(datasets[0], "cliff-walking")
-    short = episode(PATH[:2], 24)
-    for llm, episodes in {"alike": [first, second, short], "other": [first, third, short]}.items():
-        datasets.append(folder / "datasets" / "cliff-walking" / llm)
-        save_dataset(datasets[-1], "cliff-walking", episodes, {"policy": llm})
-    _, text, _ = make(tree, monkeypatch, "--tau", 2)
+    first, second, _ = load_dataset(datasets[0], "cliff-walking")
+    datasets.append(folder / "datasets" / "cliff-walking" / "short")
+    save_dataset(datasets[-1], "cliff-walking", [first, second], {"policy": "short"})
+    _, text, _ = make(tree, monkeypatch, tau=[3])
     missing = text.split("## Missing")[1]
-    assert "- CliffWalking: no runs of LORO and mix from other." in missing and "alike" not in missing
+    assert "- CliffWalking: optimal was not measured on short." in missing  # which holds two episodes, not three
+    assert "- CartPole: no runs." in missing
+
+
+def test_what_was_measured_of_another_run_is_left_out_and_named(tree, monkeypatch):
+    """Trained anew, a run has other final networks: what was measured of the earlier ones is not theirs."""
+    folder, runs, _ = tree
+    save_file(walker(PATH), runs[2].with_suffix(".policy.safetensors"))
+    measured = measure_tree(tree, monkeypatch)
+    curves = np.array([-50.0] * 2 + [-30.0] * 28) + np.reshape([-1, 1], (-1, 1, 1))
+    assert write_run(folder, "paper", "cliff-walking", MIX, curves) == runs[2]
+    rows, text, _ = draw_tree(tree, monkeypatch, measured)
+    assert {policy for _, policy, _ in rows} == {LORO}
+    assert f"- CliffWalking: other runs were measured than these: {MIX}." in text
+    assert "- CliffWalking: no final policies of online." in text
+
+
+def test_a_table_of_other_columns_or_with_a_row_twice_is_refused(tree, monkeypatch, capsys):
+    measured = measure_tree(tree, monkeypatch)
+    whole = measured.read_text()
+    for text in (whole.replace("coverage_low", "low"), whole + whole.splitlines(keepends=True)[1], "\x00"):
+        measured.write_text(text)
+        with pytest.raises(SystemExit) as stopped:
+            draw_tree(tree, monkeypatch, measured)
+        error = capsys.readouterr().err
+        assert stopped.value.code == 1 and error.count("\n") == 1 and str(measured) in error
+    assert not (tree[0] / "t").exists()
 
 
 def test_sampled_environments_say_how_much_the_bins_matter(tree, monkeypatch):
@@ -317,7 +347,7 @@ def test_sampled_environments_say_how_much_the_bins_matter(tree, monkeypatch):
         episodes.append(Episode(np.array(observations), np.array(actions), np.ones(len(actions)), ends, length))
     save_dataset(data, "cartpole", episodes, {"policy": "qwen-7b"})
     datasets.append(data)
-    rows, text, figure = make(tree, monkeypatch, "--episodes", "3")
+    rows, text, figure = make(tree, monkeypatch, episodes=[3])
     for name, tau in (("online", 10), (LORO, 2)):
         row = rows["cartpole", name, "qwen-7b"]
         assert row["method"] == "sampled" and row["episodes"] == str(tau)
@@ -348,11 +378,11 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(tree, monkeypatch, cap
         case "dataset":
             datasets *= 2
     with pytest.raises(SystemExit) as stopped:
-        make(tree, monkeypatch)
+        measure_tree(tree, monkeypatch)
     error = capsys.readouterr().err
     assert stopped.value.code == (1 if case in ("seeds", "env", "nan", "damaged") else 2)
     assert error.count("\n") == 1 and error.startswith("error: ") and "Traceback" not in error
-    assert not (folder / "t").exists() and not (folder / "f").exists()
+    assert not (folder / "m").exists()
 
 
 def test_visits_in_grid_worlds_have_no_bins():

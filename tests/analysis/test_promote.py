@@ -5,11 +5,12 @@ import json
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from synthetic_runs import write_run
 
 import envs
-from analysis import promote
+from analysis import coverage, promote
 from envs.datasets import Episode, save_dataset
 from envs.errors import Failure
 
@@ -100,3 +101,21 @@ def test_episodes_that_their_transcript_does_not_tell_are_refused(monkeypatch, t
     with pytest.raises(Failure, match="does not tell what was played"):
         promote_tree(monkeypatch, tmp_path)
     assert not (tmp_path / "shipped").exists()
+
+
+def test_what_was_measured_of_final_policies_joins_what_is_shipped(monkeypatch, tmp_path):
+    """The networks of earlier runs are gone: their rows stay, but for those that were measured again."""
+
+    def rows(**coverages):
+        columns = dict.fromkeys(coverage.COLUMNS, 1)
+        return pd.DataFrame(
+            [columns | {"env": "frozen-lake", "policy": name, "coverage": value} for name, value in coverages.items()]
+        )
+
+    make_run(tmp_path)
+    for folder, table in (("results", rows(online=0.5, mix=0.25)), ("shipped/results", rows(online=0.75, loro=1.0))):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        table.to_csv(tmp_path / folder / "coverage.csv", index=False)
+    assert "results/coverage.csv" in promote_tree(monkeypatch, tmp_path)
+    joined = coverage.read_measured(tmp_path / "shipped/results/coverage.csv")
+    assert dict(zip(joined.policy, joined.coverage, strict=True)) == {"loro": 1.0, "mix": 0.25, "online": 0.5}

@@ -1,0 +1,283 @@
+"""What the LLM's data contains of what final policies do, for reading, and against what a warm start gained.
+
+    python -m analysis.coverage_figure --measured results/coverage.csv --runs results/runs/paper/*/*.csv \\
+        --output paper_figs/coverage.pdf --table results/tables/coverage.csv
+
+`analysis.coverage` measures; this draws, for the runs given: the share of a warm start's own final policy that its own
+data contains, against what the warm start gained over online RL (as in `analysis.data_quality`). A policy learnt from
+data tends to stay where the data is, even a bad one, so that the table has the data's share of what online RL's and the
+optimal policy visit too. What was measured of another run than the one given is left out, and named.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import tyro
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+import envs
+from analysis import data_quality
+from analysis.colours import BLACK, GREY
+from analysis.coverage import GRIDS, MEASURED, OPTIMAL, WARM_STARTS, Dimension, read_measured
+from analysis.data_quality import COLOURS, CORRELATION, MARKERS, correlation_text, correlation_title
+from analysis.main_table import ARMS, title_of
+from analysis.plotting import STYLE, save_figure
+from analysis.runs import Run, common_iterations, read_run
+from analysis.wording import estimate, fixed, short, table_lines
+from envs.errors import UsageError, run_command_line
+from envs.files import sha256, write_text
+
+GAIN = ("gain_share", "gain_share_low", "gain_share_high")
+
+
+@dataclass
+class Args:
+    """Draw what the data covers of final policies against the gain, and write the numbers."""
+
+    measured: Path
+    """the CSV that analysis.coverage wrote"""
+    runs: tuple[Path, ...]
+    """the run files .../paper/<env>/<arm>.csv: online RL, warm starts and the random policy; others are ignored"""
+    output: Path
+    """the PDF to write; the PNG goes beside it"""
+    table: Path
+    """the CSV to write; the .md goes beside it"""
+
+
+# --- The table -------------------------------------------------------------------------------------------------------
+
+
+def tidy(named: dict[tuple[str, str, str], Run], measured: pd.DataFrame) -> tuple[list[dict[str, object]], list[str]]:
+    """Return the rows of the runs given, with what they gained, and in words what is missing."""
+    rows, missing, repeated = [], [], data_quality.repeated_runs(named.values())
+    for env in envs.ENVIRONMENTS:
+        title, here = envs.get(env).title, measured[measured.env == env]
+        runs = [run for run in named.values() if run.env == env and run.arm in MEASURED]
+        if not runs or here.empty:
+            missing.append(f"{title}: no {'final policies' if runs else 'runs'}.")
+            continue
+        runs.sort(key=lambda run: (MEASURED.index(run.arm), run.path.stem))
+        stale = [run for run in runs if (here[here.policy == run.path.stem].run_sha256 != sha256(run.path)).any()]
+        unmeasured = [run for run in runs if run.path.stem not in set(here.policy)]
+        for those, why in ((unmeasured, "no final policies of"), (stale, "other runs were measured than these:")):
+            if those:
+                missing.append(f"{title}: {why} {', '.join(run.path.stem for run in those)}.")
+        policies = [None] if OPTIMAL in set(here.policy) else []
+        for run in [*policies, *(run for run in runs if run not in unmeasured + stale)]:
+            name = run.path.stem if run else OPTIMAL
+            found = here[here.policy == name]
+            if lacking := sorted(set(here.data) - set(found.data)):
+                missing.append(f"{title}: {name} was not measured on {', '.join(lacking)}.")
+            rows += [row_of(row, run, named, repeated) for row in found.to_dict("records")]
+    return rows, missing
+
+
+def row_of(
+    measured: dict, run: Run | None, named: dict[tuple[str, str, str], Run], repeated: dict[tuple[str, str, str], Run]
+) -> dict[str, object]:
+    """Return a row of the table: whose policy it is, what was measured, and on a warm start's own data its gain."""
+    own = run is not None and run.llm == measured["data"]
+    same = repeated.get((run.env, run.arm, run.details)) if run else None
+    described = {"env": measured["env"], "policy": measured["policy"], "arm": run.arm if run else OPTIMAL}
+    described |= {name: getattr(run, name, None) for name in ("llm", "tau", "pretrain_steps")}
+    described |= {"data": measured["data"], "own_data": own, "same_run_as": same.llm if same else None}
+    return described | measured | (gain_of(run, named) if own else dict.fromkeys(GAIN, math.nan))
+
+
+def gain_of(run: Run, named: dict[tuple[str, str, str], Run]) -> dict[str, float]:
+    """Return a warm start's gain over online RL, on its environment's scale; NaN where that is not known."""
+    online, random = named.get((run.env, "online", "")), named.get((run.env, "random-policy", ""))
+    if run.arm not in WARM_STARTS or online is None:
+        return dict.fromkeys(GAIN, math.nan)
+    common_iterations([online, run], run.env)
+    row = data_quality.row_of(run, data_quality.baseline_of(online, random), None)
+    return {key: row[key] for key in GAIN}
+
+
+# --- For reading -----------------------------------------------------------------------------------------------------
+
+INTRODUCTION = """\
+# What the LLM's data contains of what the final policy does
+
+Coverage: the share of the final greedy policy's visits whose state-action pair is among the first τ episodes of the
+data; unweighted: the share of the distinct pairs that it visits. Means over agents [95% bootstrap interval]. Transfer
+coefficient: the largest d_final(s, a) / d_data(s, a), median over agents; infinite for an agent that visits a pair
+which the data misses. In parentheses the same over the pairs that the data contains.
+
+Exact in FrozenLake and CliffWalking. Elsewhere sampled, with states in bins, which flatter: two states in one bin count
+as one. Coverage with half and with twice as many bins a dimension is beside it. A coefficient over bins is the noisier
+the rarer the pair. Bins, equal in width, with what lies outside in the outermost ones:
+"""
+CARE = """\
+- A policy that was learnt from data tends to stay where the data is, whether it is good or bad: high coverage by a warm
+  start's own final policy is no sign of quality. What online RL's policy visits owes nothing to the data.
+- Coverage says that a pair was seen, not that enough of what follows it was, nor that the learner made use of it.
+- LLMs that played the same first τ episodes have the same runs: one point in the figure and in the correlation.
+"""
+
+
+def bins_lines() -> list[str]:
+    """Return how each environment's states are cut."""
+    lines = []
+    for env, grid in GRIDS.items():
+        cuts = [f"{d.name} {d.low:g} to {d.high:g} in {d.bins}" for d in grid.dimensions]
+        if isinstance(grid.action, Dimension):
+            cuts.append(f"{grid.action.name} {grid.action.low:g} to {grid.action.high:g} in {grid.action.bins}")
+        lines.append(f"- {envs.get(env).title}: {'; '.join(cuts)}.")
+    return lines
+
+
+def coefficient_text(row: dict) -> str:
+    """Format a transfer coefficient: infinite for how many agents, and over the pairs that are there."""
+    covered = "" if math.isnan(row["coefficient_covered"]) else f"{row['coefficient_covered']:,.1f}"
+    if not row["infinite"]:
+        return covered
+    infinite = "∞" if row["seeds"] == 1 else f"∞ for {row['infinite']} of {row['seeds']}"
+    return f"{infinite} ({covered})" if covered else infinite
+
+
+def cells(row: dict) -> list[str]:
+    """Return the cells that every line ends with."""
+    return [
+        f"{row['pairs_in_data']} of {row['visits_in_data']:,}",
+        str(row["seeds"]),
+        estimate(row, "coverage", fixed(2)),
+        estimate(row, "coverage_unweighted", fixed(2)),
+        ", ".join(filter(None, (estimate(row, f"coverage_{bins}_bins", fixed(2)) for bins in ("half", "double")))),
+        coefficient_text(row),
+    ]
+
+
+def name_of(row: dict) -> str:
+    """Name a row's policy."""
+    return "the optimal policy" if row["arm"] == OPTIMAL else title_of(row)
+
+
+def markdown(rows: list[dict], missing: list[str]) -> str:
+    """Return the tables for reading: warm starts and their own data, then policies that owe nothing to the data."""
+    head = ["pairs in the data", "agents", "coverage", "unweighted", "half, twice the bins", "transfer coefficient"]
+    lines = [INTRODUCTION, *bins_lines(), "", "## Warm starts and the data that they began with", ""]
+    warm, other = [], []
+    for row in (row for row in rows if row["own_data"]):
+        same = f", the same run as {row['same_run_as']}'s" if row["same_run_as"] else ""
+        warm.append([envs.get(row["env"]).title, name_of(row) + same, *cells(row), estimate(row, "gain_share", short)])
+    lines += table_lines(["environment", "arm", *head, "gain, share"], warm)
+    for arm in WARM_STARTS:
+        if text := correlation_text(points(rows, arm)):
+            lines += ["", f"{ARMS[arm]}, coverage and gain: {text}."]
+        if text := correlation_text(by_optimal_policy(rows, arm)):
+            lines += ["", f"{ARMS[arm]}, the optimal policy's coverage and gain: {text}."]
+    lines += ["", CORRELATION]
+    lines += ["", "## Policies that owe nothing to the data", ""]
+    for row in (row for row in rows if row["llm"] is None):
+        first = [envs.get(row["env"]).title, name_of(row), short(row["final_return"]), str(row["data"])]
+        other.append([*first, *cells(row)])
+    lines += table_lines(["environment", "policy", "its return", "data", *head], other)
+    lines += ["", "## Read with care", "", CARE.rstrip()]
+    lines += ["", "## Missing", "", "Warm starts that were not trained are named in data_quality.md.", ""]
+    lines += [f"- {line}" for line in missing]
+    return "\n".join(lines) + "\n"
+
+
+# --- The figure ------------------------------------------------------------------------------------------------------
+
+
+def points(rows: list[dict], arm: str) -> list[dict]:
+    """Return one arm's points, with the names that `data_quality` gives to what lies across."""
+    return [
+        row | {"quality": row["coverage"], "per_step": False}
+        for row in rows
+        if row["own_data"] and row["arm"] == arm and math.isfinite(row["gain_share"]) and not row["same_run_as"]
+    ]
+
+
+def by_optimal_policy(rows: list[dict], arm: str) -> list[dict]:
+    """Return one arm's points where an optimal policy is known, with its coverage: it owes nothing to the data."""
+    covered = {(row["env"], row["data"]): row["coverage"] for row in rows if row["arm"] == OPTIMAL}
+    found = [(row, (row["env"], row["data"])) for row in points(rows, arm)]
+    return [row | {"quality": covered[key]} for row, key in found if key in covered]
+
+
+def draw_panel(axes: Axes, rows: list[dict], markers: dict[str, str]) -> None:
+    """Draw one arm's points with their intervals: coverage across, gain up; open where N is small."""
+    axes.axhline(0, color=BLACK, lw=0.7, zorder=1)
+    for row in rows:
+        ends = []
+        for key in ("coverage", "gain_share"):
+            bounds = np.array([row[key] - row[f"{key}_low"], row[f"{key}_high"] - row[key]])
+            ends.append(np.nan_to_num(np.maximum(bounds, 0))[:, None])
+        axes.errorbar(
+            row["coverage"],
+            row["gain_share"],
+            xerr=ends[0],
+            yerr=ends[1],
+            color=COLOURS[row["env"]],
+            elinewidth=0.8,
+            marker=markers[row["data"]],
+            markersize=4.5,
+            markerfacecolor="white" if row["pretrain_steps"] == 1000 else COLOURS[row["env"]],
+            markeredgewidth=0.9,
+        )
+    axes.set_xlim(-0.03, 1.03)
+    axes.grid(color="#E6E6E6", lw=0.5)
+    axes.set_axisbelow(True)
+    axes.set_ylabel("gain over online RL\n(after the warm-up)")
+    axes.set_title(correlation_title(rows), loc="right", fontsize=6)
+
+
+def draw(rows: list[dict]) -> plt.Figure:
+    """Return the figure at column width, a panel for each kind of warm start that has points."""
+    shown = {arm: points(rows, arm) for arm in WARM_STARTS}
+    shown = {arm: found for arm, found in shown.items() if found}
+    llms = sorted({row["data"] for found in shown.values() for row in found})
+    if not shown:
+        raise UsageError(
+            "No point can be drawn: a point needs a warm start's final policy, its dataset, and runs of online RL and "
+            "of the random policy between which its environment has a scale."
+        )
+    if len(llms) > len(MARKERS):
+        raise UsageError(f"The figure has markers for {len(MARKERS)} LLMs, the runs are of {len(llms)}: give fewer.")
+    markers = dict(zip(llms, MARKERS, strict=False))
+    size = (3.4, 1.6 * len(shown) + 1.3)
+    figure, grid = plt.subplots(len(shown), 1, sharex=True, squeeze=False, figsize=size, layout="constrained")
+    for axes, (arm, found) in zip(grid[:, 0], shown.items(), strict=True):
+        draw_panel(axes, found, markers)
+        axes.set_title(ARMS[arm], loc="left")
+    grid[-1, 0].set_xlabel("coverage: share of the final policy's visits\nwhose state-action pair is in the LLM's data")
+    drawn = [row for found in shown.values() for row in found]
+    dots = {"ls": "", "marker": "o", "markersize": 4.5}
+    here = [env for env in COLOURS if any(row["env"] == env for row in drawn)]
+    colours = [Line2D([], [], **dots, color=COLOURS[env], label=envs.get(env).title) for env in here]
+    shapes = [Line2D([], [], **dots | {"marker": marker}, color=GREY, label=llm) for llm, marker in markers.items()]
+    if any(row["pretrain_steps"] == 1000 for row in drawn):
+        shapes.append(Line2D([], [], **dots, color=GREY, markerfacecolor="white", label="open: N=1000"))
+    figure.legend(handles=colours, loc="outside lower left", fontsize=6)
+    figure.legend(handles=shapes, loc="outside lower right", fontsize=6)
+    return figure
+
+
+def main() -> None:
+    """Draw and write."""
+    args = tyro.cli(Args)
+    named = data_quality.by_name([run for run in map(read_run, args.runs) if run.arm in (*MEASURED, "random-policy")])
+    rows, missing = tidy(named, read_measured(args.measured))
+    if not rows:
+        raise UsageError(f"{args.measured} has no row of these runs: {' '.join(missing)}")
+    plt.rcParams.update(STYLE)
+    figure = draw(rows)
+    table = pd.DataFrame(rows).astype(dict.fromkeys(("tau", "pretrain_steps"), "Int64"))
+    csv = table.to_csv(index=False, float_format="%.8g", lineterminator="\n")
+    write_text(args.table.with_suffix(".csv"), csv)
+    write_text(args.table.with_suffix(".md"), markdown(rows, missing))
+    save_figure(figure, args.output)
+    shown = sum(len(points(rows, arm)) for arm in WARM_STARTS)
+    print(f"{args.table}: {len(rows)} rows, {shown} points drawn.")
+
+
+if __name__ == "__main__":
+    run_command_line(main)
