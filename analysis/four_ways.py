@@ -27,7 +27,7 @@ import tyro
 import envs
 from analysis.colours import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY
 from analysis.measures import LAST, common_extent, mean_return
-from analysis.plotting import LEGEND, STYLE, Curve, Level, draw_panel, legend_entries, save_figure
+from analysis.plotting import LEGEND, STYLE, Curve, Level, draw_panel, explanations, legend_entries, save_figure
 from analysis.prior_runs import read_prior_run
 from analysis.runs import POLICIES, Run, description, read_run
 from analysis.scales import SCALES
@@ -292,17 +292,19 @@ def draw(ways: Ways) -> plt.Figure:
     everywhere = list(dict.fromkeys(env for env, _ in ways))
     most = max((run.pretrain_steps or 0 for run in ways.values()), default=0)
     figure, grid = plt.subplots(1, len(everywhere), squeeze=False, figsize=(7.0, 2.9), layout="constrained")
+    drawn: list[Curve] = []
     for axes, env in zip(grid[0], everywhere, strict=True):
         runs = [run for (e, _), run in ways.items() if e == env]
         curves = [Curve(run, style_of(run, most), WINDOW) for run in runs if run.arm not in POLICIES]
         alone = {"color": BLACK, "ls": (0, (1, 1.5)), "lw": 0.9, "label": "the LLM alone"}
         levels = [Level("the LLM", run.mean_return(), alone) for run in runs if run.arm == "llm-policy"]
         draw_panel(axes, curves, levels, curves[0].run.iterations, over_steps=True)
+        drawn += curves
         axes.set_title(envs.get(env).title)
         axes.set_xlabel("environment steps")
     grid[0, 0].set_ylabel("return (greedy)")
-    named = legend_entries(grid[0])
-    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=4, **LEGEND)
+    entries = [*legend_entries(grid[0]).values(), *explanations(drawn)]
+    figure.legend(handles=entries, loc="outside lower center", ncols=4, **LEGEND)
     return figure
 
 

@@ -105,7 +105,7 @@ def draw_panel(axes: Axes, panel: dict[tuple[str, str] | str, Run], iterations: 
     plotting.draw_panel(axes, curves, levels, iterations, over_steps)
 
 
-def legend_entries(panels: list[dict[tuple[str, str] | str, Run]], over_steps: bool = False) -> list[Artist]:
+def legend_handles(panels: list[dict[tuple[str, str] | str, Run]], over_steps: bool = False) -> list[Artist]:
     """Return one entry for each kind of line that some panel has; settings are named where there is but one."""
     entries: list[Artist] = []
     for key, (label, style) in {**CURVES, **LEVELS}.items():
@@ -143,7 +143,7 @@ def draw(
         axes.set_xlabel(steps if over_steps else f"iteration{break_line}(200 training steps + one evaluation)")
     for axes in grid[:, 0]:
         axes.set_ylabel("return of the greedy policy")
-    entries = legend_entries(list(panels.values()), over_steps)
+    entries = legend_handles(list(panels.values()), over_steps)
     figure.legend(handles=entries, loc="outside lower center", ncols=2 if columns == 1 else 4, **LEGEND)
     return figure
 

@@ -34,7 +34,7 @@ from analysis.prior_verdict import read_prior_runs, section
 from analysis.rule import OPEN
 from analysis.runs import POLICIES, PROTOCOLS, common_iterations, read_runs
 from analysis.statistics import Estimate
-from analysis.wording import fixed, number, signed, table_lines, with_interval
+from analysis.wording import fixed, flowed, number, signed, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
 from envs.files import write_text
 
@@ -97,12 +97,13 @@ def extent_of(count: int, single: list[str], protocol: str) -> str:
     return f"({count}{'; one chain in ' + ', '.join(titles) if titles else ''})"
 
 
-def introduction(judged: list[Judged], content: dict[str, Any]) -> str:
+def introduction(judged: list[Judged], content: dict[str, Any], priors_follow: bool) -> str:
     """Return what the reader of the first table must know."""
     decided = [one for one in judged if one.verdict != OPEN]
     known = sum(bool(one.claim.get("known")) for one in decided)
     arms = ", ".join(f"`{arm}`" for arm in UNCHANGED_ARMS)
     where = ", ".join(envs.get(env).title for env in UNCHANGED_ENVIRONMENTS)
+    more = " The second paper's claims follow in a section of their own." if priors_follow else ""
     return f"""\
 The rule is in `config/claims.yaml`, with what was changed in it after runs had been read: 95% bootstrap intervals over
 at least {content["rule"]["fewest_seeds"]} independent seeds, protocol `paper`. Where an arm is said to be better than
@@ -117,7 +118,7 @@ one chain of five repeats, and has no interval. Under the released protocol LORO
 `paper` run where the protocol changes nothing that this arm learns from or is measured by ({arms} in
 {where}), and with the LLM's own episodes; elsewhere there is no number. A mean with a single
 chain in it has no interval. Where two arms are not measured alike, the environment is left out and named below. Where
-arms were trained again with other seeds, what these do not confirm is open."""
+arms were trained again with other seeds, what these do not confirm is open.{more}"""
 
 
 def environment_row(judged: Judged, env: str) -> list[str]:
@@ -227,8 +228,7 @@ def markdown(judged: list[Judged], content: dict[str, Any], on_priors: list[str]
     lines = [
         "# The paper's claims, judged",
         "",
-        introduction(judged, content)
-        + (" The second paper's claims follow in a section of their own." * bool(on_priors)),
+        flowed(introduction(judged, content, bool(on_priors))),
         "",
         *table_lines(head, map(row_of, judged)),
         "",

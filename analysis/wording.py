@@ -1,6 +1,7 @@
 """How tables for reading write numbers, their intervals, and themselves: one minus sign and one form of each."""
 
 import math
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -46,6 +47,12 @@ def reading(low: float, high: float) -> str:
     if low > 0:
         return "higher"
     return "lower" if high < 0 else "no difference shown"
+
+
+def flowed(text: str) -> str:
+    """Return prose with every paragraph's lines filled: what was put into it has changed their lengths."""
+    fill = textwrap.TextWrapper(116, break_long_words=False, break_on_hyphens=False).fill
+    return "\n\n".join(fill(paragraph) for paragraph in text.split("\n\n"))
 
 
 def table_lines(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

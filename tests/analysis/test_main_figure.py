@@ -148,7 +148,7 @@ def test_over_environment_steps_a_chain_is_its_first_repeat(tmp_path):
         np.testing.assert_allclose(line.get_ydata(), expected.mean(axis=0))
         labels = [
             entry.get_label()
-            for entry in main_figure.legend_entries([{("loro", "released"): read_run(path)}], over_steps)
+            for entry in main_figure.legend_handles([{("loro", "released"): read_run(path)}], over_steps)
         ]
         assert ("first repeats" in labels[0]) == over_steps and "thin" not in labels[0]
     plt.close("all")
