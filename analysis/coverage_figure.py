@@ -24,7 +24,7 @@ import envs
 from analysis import data_quality
 from analysis.colours import BLACK, GREY
 from analysis.coverage import GRIDS, MEASURED, OPTIMAL, WARM_STARTS, Dimension, read_measured
-from analysis.data_quality import COLOURS, CORRELATION, MARKERS, correlation_text, correlation_title
+from analysis.data_quality import COLOURS, CORRELATION, MARKERS, correlation_text, correlation_title, scale_of_gains
 from analysis.main_table import ARMS, title_of
 from analysis.plotting import STYLE, save_figure
 from analysis.runs import Run, common_iterations, read_run
@@ -226,8 +226,8 @@ def draw_panel(axes: Axes, rows: list[dict], markers: dict[str, str]) -> None:
     axes.set_xlim(-0.03, 1.03)
     axes.grid(color="#E6E6E6", lw=0.5)
     axes.set_axisbelow(True)
-    axes.set_ylabel("gain over online RL\n(after the warm-up)")
-    axes.set_title(correlation_title(rows), loc="right", fontsize=6)
+    scale_of_gains(axes)
+    axes.set_title(correlation_title(rows), loc="right", fontsize=5.5)
 
 
 def draw(rows: list[dict]) -> plt.Figure:

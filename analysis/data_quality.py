@@ -48,6 +48,9 @@ SIZE = 4.5
 QUALITY_TICKS = (-10, -3, -1, -0.5, 0, 0.5, 1)
 LINEAR = 1.0
 """Up to this quality, either way, the axis is linear: beyond it lies play that is many times worse than random."""
+GAIN_TICKS = (-1, -0.3, -0.1, -0.03, 0, 0.03, 0.1, 0.3, 1)
+LINEAR_GAIN = 0.03
+"""Up to this gain, either way, the axis is linear."""
 # Okabe and Ito's colours, as in the main figure; each environment keeps its own whatever else is drawn
 PALETTE = (BLUE, GREEN, ORANGE, PURPLE, AMBER, SKY, YELLOW, BLACK, GREY)
 COLOURS = dict(zip(envs.ENVIRONMENTS, PALETTE, strict=False))
@@ -353,6 +356,16 @@ def correlation_title(rows: list[dict]) -> str:
     return "\n".join(f"{steps}ρ within environments {with_interval(*within, short)}" for steps, within in found)
 
 
+def scale_of_gains(axes: Axes) -> None:
+    """Give the vertical axis the scale of a gain: an environment's share of it can be a hundred times another's."""
+    bottom, top = axes.get_ylim()
+    axes.set_yscale("symlog", linthresh=LINEAR_GAIN)
+    axes.set_yticks(GAIN_TICKS, [f"{tick:g}".replace("-", "−") for tick in GAIN_TICKS])
+    axes.minorticks_off()
+    axes.set_ylim(1.6 * bottom, 1.6 * top)  # a margin on an axis that is logarithmic at its ends
+    axes.set_ylabel("gain after the warm-up\n(1: from random play\nto online RL's last level)")
+
+
 def size_of(row: dict) -> float:
     """Return the size of a point's marker, by its offline updates."""
     return SIZES.get(row["pretrain_steps"], SIZE)
@@ -386,8 +399,8 @@ def draw_panel(axes: Axes, rows: list[dict], markers: dict[str, str]) -> None:
     axes.set_axisbelow(True)
     axes.set_xscale("symlog", linthresh=LINEAR, linscale=1.5)
     axes.set_xticks(QUALITY_TICKS, [f"{tick:g}".replace("-", "−") for tick in QUALITY_TICKS])
-    axes.set_ylabel("gain over online RL\n(after the warm-up)")
-    axes.set_title(correlation_title(rows), loc="right", fontsize=6)
+    scale_of_gains(axes)
+    axes.set_title(correlation_title(rows), loc="right", fontsize=5.5)
 
 
 def draw(rows: list[dict], baselines: dict[str, Baseline]) -> plt.Figure:

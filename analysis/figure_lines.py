@@ -46,7 +46,7 @@ def figures_of(env: str) -> tuple[str, ...]:
 
 def panels_of(kind: str, env: str) -> tuple[Panel, ...]:
     """Return the panels of one figure; raise KeyError for one that the paper does not have."""
-    main = Line(loro("qwen-7b", 10, 3000), "LORO", ORANGE)
+    main = Line(loro("qwen-7b", 10, 3000), "LORO (N=3000)", ORANGE)
     online = Line("online", "online RL", BLUE)
     if kind == "mix":
         mix = Line("mix_qwen-7b_tau10", "LLM's data in the buffer (mix)", GREEN)
@@ -77,7 +77,7 @@ def panels_of(kind: str, env: str) -> tuple[Panel, ...]:
             for j, llm in enumerate(SIZES)
         )
     if kind == "sft_lcot" and env in TUNED:
-        lines = [online, Line(loro("qwen-7b", 10, 1000), "LORO", ORANGE)]
+        lines = [online, Line(loro("qwen-7b", 10, 1000), "LORO (N=1000)", ORANGE)]
         lines.append(Line(loro("qwen-7b-sft", 10, 1000), "LORO, LLM tuned by PPO", GREEN))
         if env == "frozen-lake":
             lines.append(Line(loro("deepseek-7b", 10, 1000), "LORO, long chain of thought, 7B", PURPLE))

@@ -25,7 +25,7 @@ import pandas as pd
 import tyro
 
 import envs
-from analysis.colours import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY
+from analysis.colours import AMBER, BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY
 from analysis.measures import LAST, common_extent, mean_return
 from analysis.plotting import LEGEND, STYLE, Curve, Level, draw_panel, explanations, legend_entries, save_figure
 from analysis.prior_runs import read_prior_run
@@ -278,16 +278,16 @@ def style_of(run: Run, most_steps: int) -> dict[str, Any]:
     """Return a line's style: Okabe and Ito's colours, a dash for what is a control or a second setting."""
     first = run.pretrain_steps == most_steps
     styles = {
-        "online": {"color": BLACK},
+        "online": {"color": BLUE},
         "mix": {"color": GREEN},
-        "loro": {"color": BLUE} if first else {"color": SKY, "ls": DASHED},
-        "dqn": {"color": GREY, "ls": DASHED},
-        "dqn-prior": {"color": PURPLE, "ls": DASHED} if run.llm == "uniform" else {"color": ORANGE, "lw": 1.5},
+        "loro": {"color": ORANGE} if first else {"color": AMBER, "ls": DASHED},
+        "dqn": {"color": SKY, "ls": DASHED},
+        "dqn-prior": {"color": PURPLE, "ls": DASHED} if run.llm == "uniform" else {"color": PURPLE, "lw": 1.5},
     }
     return {**styles[run.arm], "label": title(run)}
 
 
-def draw(ways: Ways) -> plt.Figure:
+def draw(ways: Ways, llm: str) -> plt.Figure:
     """Draw returns over environment steps, a panel for each environment."""
     everywhere = list(dict.fromkeys(env for env, _ in ways))
     most = max((run.pretrain_steps or 0 for run in ways.values()), default=0)
@@ -301,10 +301,10 @@ def draw(ways: Ways) -> plt.Figure:
         draw_panel(axes, curves, levels, curves[0].run.iterations, over_steps=True)
         drawn += curves
         axes.set_title(envs.get(env).title)
-        axes.set_xlabel("environment steps")
+        axes.set_xlabel(f"environment steps\n(running mean over {WINDOW} evaluations)")
     grid[0, 0].set_ylabel("return (greedy)")
     entries = [*legend_entries(grid[0]).values(), *explanations(drawn)]
-    figure.legend(handles=entries, loc="outside lower center", ncols=4, **LEGEND)
+    figure.legend(handles=entries, loc="outside lower center", ncols=4, title=f"LLM: {llm}", title_fontsize=6, **LEGEND)
     return figure
 
 
@@ -376,7 +376,7 @@ def main() -> None:
     rows += across(ways)
     meta = json.loads(args.datasets[0].read_text(encoding="utf-8"))
     plt.rcParams.update(STYLE)
-    save_figure(draw(ways), args.output)
+    save_figure(draw(ways, llm), args.output)
     write_text(args.table.with_suffix(".csv"), pd.DataFrame(rows).to_csv(index=False, float_format="%.8g"))
     write_text(args.table.with_suffix(".md"), markdown(rows, llm, ways, meta, args.missing))
     print(f"{args.output}: {len(rows)} rows in {args.table.with_suffix('.md')}.")

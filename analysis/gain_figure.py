@@ -21,8 +21,9 @@ from matplotlib.lines import Line2D
 
 import envs
 from analysis.colours import BLACK, BLUE, GREY, ORANGE
+from analysis.import_released import episode_limits
 from analysis.main_table import ARMS
-from analysis.plotting import LEGEND, STYLE, save_figure
+from analysis.plotting import LEGEND, STYLE, save_figure, short_episodes, write_title
 from analysis.scales import SCALES
 from envs.errors import Failure, UsageError, run_command_line
 
@@ -94,11 +95,13 @@ def draw(table: pd.DataFrame) -> plt.Figure:
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)
     for axes, env in zip(grid.flat, shown, strict=False):
-        draw_panel(axes, table[table.env == env])
-        axes.set_title(envs.get(env).title)
+        rows = table[table.env == env]
+        draw_panel(axes, rows)
+        limits = {llm: limit for llm, limit in episode_limits(env).items() if limit and (rows.llm == llm).any()}
+        write_title(axes, envs.get(env).title, short_episodes(env, limits))
         axes.set_yticks(range(len(SHOWN)), [ARMS[arm] for arm in SHOWN])
         axes.tick_params(axis="y", length=0)
-    figure.suptitle("difference from online RL, per evaluation, normalised", fontsize=7)
+    figure.suptitle("difference from online RL, per evaluation, normalised; bars: 95% intervals", fontsize=7)
     handles = [
         Line2D([], [], color=color, marker="o", ms=3, lw=1.1, label=label) for label, color in HELD_EQUAL.values()
     ]

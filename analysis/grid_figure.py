@@ -7,7 +7,7 @@ Same panels as the paper's (analysis/figure_lines.py). Solid lines with bands: p
 curves. The shaded iterations are the LLM's warm-up; where lines have several tau, the darker the more lines are in it.
 Every seed's curve is drawn as its running mean over 9 iterations, or several lines of single evaluations could not be
 told apart (the authors smooth these figures too). All panels have one scale. What is not among the runs is left out,
-and named below the panel's title and on stdout.
+and named below the panel's title and on stdout, as are lines that lie on each other.
 """
 
 import textwrap
@@ -29,6 +29,7 @@ from analysis.plotting import (
     draw_panel,
     explanations,
     limits_of,
+    on_one_line,
     save_figure,
     unlike_returns,
     write_title,
@@ -62,7 +63,12 @@ class Args:
 def curves_of(panel: Panel, runs: dict[tuple[str, str], Run]) -> list[Curve]:
     """Return the curves of a panel: each of its lines under every protocol that there is a run of."""
     return [
-        Curve(runs[protocol, line.run], {"color": line.color, **style}, WINDOW)
+        Curve(
+            runs[protocol, line.run],
+            {"color": line.color, **style},
+            WINDOW,
+            f"{line.label} {protocol}".removesuffix(" paper"),
+        )
         for protocol, style in PROTOCOL_STYLES.items()
         for line in panel.lines
         if (protocol, line.run) in runs
@@ -80,15 +86,15 @@ def missing_lines(panel: Panel, runs: dict[tuple[str, str], Run], width: int) ->
     return textwrap.wrap(f"not computed: {'; '.join(parts)}", width) if parts else []
 
 
-def legend(lines: list[Line], runs: dict[tuple[str, str], Run]) -> list[Artist]:
-    """Return the entries: colours for the lines that are there, dashes for the protocols, the warm-up's shade."""
+def legend(lines: list[Line], runs: dict[tuple[str, str], Run], curves: list[Curve]) -> list[Artist]:
+    """Return the entries: colours for the lines that are there, dashes for the protocols, what is said of curves."""
     there = {name for _, name in runs}
     shown = {line.label: line.color for line in lines if line.run in there}
     entries: list[Artist] = [Line2D([], [], color=color, label=label) for label, color in shown.items()]
-    names = {"paper": "protocol paper", "released": "released, mean of its repeats", "published": "as published"}
+    names = {"paper": "protocol paper", "released": "released, mean of repeats", "published": "as published"}
     for protocol in dict.fromkeys(protocol for protocol in names if any(key[0] == protocol for key in runs)):
         entries.append(Line2D([], [], color="#555555", **PROTOCOL_STYLES[protocol], label=names[protocol]))
-    return [*entries, *explanations([Curve(run, {}) for run in runs.values()])]
+    return [*entries, *explanations(curves)]
 
 
 def draw(env: str, panels: tuple[Panel, ...], runs: dict[tuple[str, str], Run], iterations: int) -> plt.Figure:
@@ -101,22 +107,30 @@ def draw(env: str, panels: tuple[Panel, ...], runs: dict[tuple[str, str], Run], 
     bottoms, tops = zip(*(limits_of(curves, [], iterations) for _, curves in drawn if curves), strict=True)
     for panel, curves in drawn:
         axes = grid[panel.row, panel.column]
-        missing = missing_lines(panel, runs, 80 if len(panels) == 1 else 54)
+        width = 80 if len(panels) == 1 else 54
+        hidden = [part for note in on_one_line(curves, [], iterations) for part in textwrap.wrap(note, width)]
+        notes = [*missing_lines(panel, runs, width), *hidden]
         if len(panels) == 1:
-            write_title(axes, envs.get(env).title, [*unlike, *missing])
+            write_title(axes, envs.get(env).title, [*unlike, *notes])
         else:
-            write_title(axes, panel.title, missing)
+            write_title(axes, panel.title, notes)
         if curves:
             draw_panel(axes, curves, [], iterations, limits=(min(bottoms), max(tops)))
         else:
             axes.text(0.5, 0.5, "not computed", ha="center", va="center", transform=axes.transAxes, color="#777777")
             axes.set_xticks([], [])
             axes.set_yticks([], [])
+    filled = [grid[panel.row, panel.column] for panel, curves in drawn if curves]
+    ends = list(zip(*(axes.get_ylim() for axes in filled), strict=True))  # a note at an edge has made room for itself
+    for axes in filled:
+        axes.set_ylim(min(ends[0]), max(ends[1]))
     for axes in grid[-1]:
         axes.set_xlabel(f"iteration (running mean over {WINDOW})")
     for axes in grid[:, 0]:
         axes.set_ylabel("return of the greedy policy")
-    entries = legend([line for panel in panels for line in panel.lines], runs)
+    entries = legend(
+        [line for panel in panels for line in panel.lines], runs, [c for _, curves in drawn for c in curves]
+    )
     figure.legend(handles=entries, loc="outside lower center", ncols=2 if columns == 1 else 4, **LEGEND)
     if len(panels) > 1:
         figure.suptitle("\n".join([envs.get(env).title, *unlike]), fontsize=8)

@@ -15,7 +15,7 @@ import os
 import pickle
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -169,9 +169,18 @@ def load_released_pickle(path: Path) -> Any:
 
 
 def released_files() -> list[dict[str, str]]:
-    """Return the rows (env, llm, model, file, sha256, note) of config/released_files.csv."""
+    """Return the rows (env, llm, model, file, sha256, episode_limit, note) of config/released_files.csv.
+
+    `episode_limit`: after how many steps the LLM's episodes were cut off, where an evaluation goes on for longer.
+    """
     with FILES.open(encoding="utf-8") as table:
         return list(csv.DictReader(table))
+
+
+@cache  # asked for every run of a figure
+def episode_limits(env: str) -> dict[str, int | None]:
+    """Return, of each LLM whose episodes are the authors', the steps after which they were cut off; None: not early."""
+    return {row["llm"]: int(row["episode_limit"] or 0) or None for row in released_files() if row["env"] == env}
 
 
 def released_file(env: str, llm: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ import yaml
 
 import envs
 from analysis.fidelity import released_run
+from analysis.import_released import episode_limits
 from analysis.measures import AFTER, END, LAST, STEPS, STEPS_AFTER, SUM, UPDATES_AFTER, Pair
 from analysis.prior_verdict import check_claims
 from analysis.rule import (
@@ -66,9 +67,9 @@ def read_claims(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         _ = content["rule"]["fewest_seeds"] + content["rule"]["margin"]
-        content = {"optima": {}, "cut_off": {}, "notes": {}, **content}
+        content = {"optima": {}, "notes": {}, **content}
         wrong = [claim["claim"] for claim in content["claims"] if not sound(claim)]
-        named = {env for part in ("optima", "cut_off", "notes") for env in content[part]}
+        named = {env for part in ("optima", "notes") for env in content[part]}
         named |= {env for claim in content["claims"] for env in [*environments_of(claim), *claim.get("left_out", {})]}
         reasons = [reason for claim in content["claims"] for reason in claim.get("left_out", {}).values()]
         protocols = {protocol for reason in reasons if reason["why"] for protocol in reason.get("protocols", [])}
@@ -164,7 +165,7 @@ def judge_states(
                 words[state][-1] += " (by the warm-up alone)"
             if not after:
                 told = f"not {AFTER}" + f", but {STEPS_AFTER}" * at_equal_steps
-                remarks.append(f"{title}: {state} by the sum; {told}{short_episodes(here[env], content)}.")
+                remarks.append(f"{title}: {state} by the sum; {told}{short_episodes(here[env])}.")
         remarks += other_measures(here[env], kind, state, rule)
     evidence = "; ".join(f"{state}: {', '.join(names)}" for state, names in words.items() if names)
     return Judged(claim, verdict, evidence, pairs, states, p_values, tuple(remarks))
@@ -180,10 +181,10 @@ def shown_after(pair: Pair, kind: str, state: str, rule: dict[str, Any], measure
     return state_by_interval(kind, pair.difference(measure), rule["margin"] * SCALES[pair.env].width) == state
 
 
-def short_episodes(pair: Pair, content: dict[str, Any]) -> str:
+def short_episodes(pair: Pair) -> str:
     """Say after how many steps the LLM's episodes in a warm-up were cut off; nothing where they were whole."""
-    known = content["cut_off"].get(pair.env, {})
-    steps = {run.llm: known[run.llm] for run in pair.runs if run.tau and run.llm in known}
+    limits = episode_limits(pair.env)
+    steps = {run.llm: limits[run.llm] for run in pair.runs if run.tau and limits.get(run.llm)}
     horizon = envs.get(pair.env).horizon
     told = [f"{llm}'s episodes were cut off after {count} steps" for llm, count in steps.items()]
     return f"; {' and '.join(told)}, evaluations after {horizon}" if told else ""
@@ -217,7 +218,7 @@ def judge_factor(claim: dict[str, Any], pairs: dict[str, dict[str, Pair | None]]
     env, estimate = best
     evidence = f"at most {times(estimate)} times ({envs.get(env).title}); "
     evidence += f"after the warm-up {times(here[env].ratio(AFTER))} times there"
-    short = {envs.get(env).title: short_episodes(pair, content) for env, pair in enough.items()}
+    short = {envs.get(env).title: short_episodes(pair) for env, pair in enough.items()}
     remarks = [f"{title}: the warm-up flatters the sum{told}." for title, told in short.items() if told]
     return Judged(claim, verdict, evidence, pairs, remarks=tuple(remarks))
 

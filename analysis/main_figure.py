@@ -3,12 +3,13 @@
     python -m analysis.main_figure --env cartpole --runs results/runs/*/cartpole/*.csv --output cartpole_main.pdf
 
 `--env all` draws one panel for each environment. The PNG goes beside the PDF. Lines are means over seeds, bands their
-95% bootstrap intervals; a single seed or chain is a thin line without. Dotted lines are the authors' published curves.
-The shaded iterations are the LLM's warm-up. Where returns do not compare, small print below the panel's title says so.
+95% bootstrap intervals; a single seed or chain is a thin line without. Every seed's curve is drawn as its running mean
+over 9 iterations, as in the other figures: single evaluations of a chain would cover all else. Dotted lines are the
+authors' published curves. The shaded iterations are the LLM's warm-up. Small print below a panel's title says where
+returns do not compare, and which lines lie on each other.
 `--over steps` counts environment steps instead of iterations: ten episodes of an LLM may be 60 steps or 2,000, an
 iteration of a learner is always 200. Of a chain in which one network is handed from repeat to repeat it shows the first
-repeat: the later ones start with all the steps of those before, beyond the axis. Every seed's curve is drawn there as
-its running mean over 9 iterations: three first repeats of single evaluations would cover all else.
+repeat: the later ones start with all the steps of those before, beyond the axis.
 What is not among the runs is left out and named on stdout.
 """
 
@@ -32,6 +33,7 @@ from analysis.plotting import (
     Curve,
     Level,
     explanations,
+    on_one_line,
     save_figure,
     unlike_returns,
     write_title,
@@ -42,7 +44,7 @@ from envs.errors import UsageError, run_command_line
 CURVES = {
     ("online", "paper"): ("online RL", {"color": BLUE}),
     ("loro", "paper"): ("LORO", {"color": ORANGE}),
-    ("loro", "released"): ("LORO, released protocol", {"color": PURPLE, "dashes": (4, 1.5)}),
+    ("loro", "released"): ("LORO, released", {"color": PURPLE, "dashes": (4, 1.5)}),
     ("online", "published"): ("online RL, published", {"color": BLUE, "dashes": (1, 1), "lw": 0.7, "zorder": 1}),
     ("loro", "published"): ("LORO, published", {"color": ORANGE, "dashes": (1, 1), "lw": 0.7, "zorder": 1}),
 }
@@ -51,7 +53,7 @@ LEVELS = {
     "random-policy": ("random policy", {"color": BLACK, "ls": (0, (1, 2)), "lw": 0.9, "zorder": 1}),
 }
 WINDOW = 9
-"""Iterations of the running mean over environment steps, where single chains are drawn as their first repeats alone."""
+"""Iterations of the running mean."""
 
 
 @dataclass
@@ -93,16 +95,20 @@ def drawn_runs(runs: list[Run], env: str) -> dict[tuple[str, str] | str, Run]:
     return panel
 
 
-def draw_panel(axes: Axes, panel: dict[tuple[str, str] | str, Run], iterations: int, over_steps: bool = False) -> None:
-    """Draw one environment over its `iterations`, or over the environment steps that they took."""
-    window = WINDOW if over_steps else 1
-    curves = [Curve(panel[key], style, window) for key, (_, style) in CURVES.items() if key in panel]
+def draw_panel(
+    axes: Axes, panel: dict[tuple[str, str] | str, Run], iterations: int, over_steps: bool = False
+) -> list[str]:
+    """Draw one environment over iterations, or over the steps that they took; return what its reader must know."""
+    drawn = {key: line for key, line in CURVES.items() if key in panel}
+    names = {key: label.replace(",", "") for key, (label, _) in drawn.items()}
+    curves = [Curve(panel[key], style, WINDOW, names[key]) for key, (_, style) in drawn.items()]
     levels = [
         Level(label.split()[0], panel[name].mean_return(), style)
         for name, (label, style) in LEVELS.items()
         if name in panel
     ]
     plotting.draw_panel(axes, curves, levels, iterations, over_steps)
+    return on_one_line(curves, levels, iterations)
 
 
 def legend_handles(panels: list[dict[tuple[str, str] | str, Run]], over_steps: bool = False) -> list[Artist]:
@@ -118,7 +124,7 @@ def legend_handles(panels: list[dict[tuple[str, str] | str, Run]], over_steps: b
         elif key == ("loro", "paper") and len(details) == 1:
             label = f"{label} (τ={runs[0].tau}, N={runs[0].pretrain_steps})"
         elif key == ("loro", "released"):
-            label += ", first repeats" if over_steps else ", mean of its repeats"  # see plotting.Curve.points
+            label += ", first repeats" if over_steps else ", mean of repeats"  # see plotting.Curve.points
         entries.append(Line2D([], [], **style, label=label))
     curves = [Curve(panel[key], style) for panel in panels for key, (_, style) in CURVES.items() if key in panel]
     return [*entries, *explanations(curves)]
@@ -133,14 +139,16 @@ def draw(
     size = (3.4, 2.8) if columns == 1 else (7.0, 1.9 * rows + 0.8)
     figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     for axes, (env, panel) in zip(grid.flat, panels.items(), strict=False):
-        draw_panel(axes, panel, lengths[env], over_steps)
-        write_title(axes, envs.get(env).title, unlike_returns(env, list(panel.values())))
+        hidden = draw_panel(axes, panel, lengths[env], over_steps)
+        write_title(axes, envs.get(env).title, [*unlike_returns(env, list(panel.values())), *hidden])
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     for axes in grid.flat[max(0, len(panels) - columns) : len(panels)]:
-        break_line = " " if columns == 1 else "\n"
-        steps = f"environment steps, the LLM's own counted{break_line}(running mean over {WINDOW} iterations)"
-        axes.set_xlabel(steps if over_steps else f"iteration{break_line}(200 training steps + one evaluation)")
+        axes.set_xlabel(
+            f"environment steps, the LLM's own counted\n(running mean over {WINDOW} iterations)"
+            if over_steps
+            else f"iteration (running mean over {WINDOW})"
+        )
     for axes in grid[:, 0]:
         axes.set_ylabel("return of the greedy policy")
     entries = legend_handles(list(panels.values()), over_steps)

@@ -1,9 +1,9 @@
 """How learning curves are drawn: one style for all figures, panels of curves and levels, files with stable bytes."""
 
 import io
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,15 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 import envs
-from analysis.colours import BLUE, GREY
-from analysis.import_released import released_files
+from analysis.colours import GREY
+from analysis.import_released import episode_limits
 from analysis.runs import Run
 from analysis.statistics import band
 from envs.files import written_whole
 
 WARM_UP = {"color": GREY, "alpha": 0.15, "lw": 0}
+CLOSE = 0.02
+"""Two lines that differ by no more of the axis look like one."""
 THIN = 0.5
 """Width of the line of a single seed or chain, which has no interval."""
 BAND = {"alpha": 0.18, "lw": 0}
@@ -55,6 +57,8 @@ class Curve:
     """matplotlib's arguments of the line"""
     window: int = 1
     """iterations of the running mean that every seed's curve is drawn as"""
+    name: str = ""
+    """what it is called in a note"""
 
     @property
     def alone(self) -> bool:
@@ -100,7 +104,7 @@ def draw_panel(
     A single seed or chain is a thin line. `over_steps`: the horizontal axis counts environment steps instead, as far as
     the shortest curve goes. `limits`: the axis of returns; None takes those of these curves and levels.
     """
-    furthest, warm_ups, lowest, highest = [], {}, np.inf, -np.inf
+    furthest, warm_ups, parts = [], {}, [(level.name, np.array([level.value])) for level in levels]
     for curve in curves:
         x, returns = curve.points(iterations, over_steps)
         mean, (low, high) = returns.mean(axis=0), band(returns)
@@ -108,18 +112,13 @@ def draw_panel(
         if curve.banded:
             axes.fill_between(x, low, high, color=curve.style["color"], zorder=0, **BAND)
         furthest.append(x[-1])
-        lowest, highest = min(lowest, mean.min()), max(highest, mean.max())
-        tau = curve.run.tau
+        tau = curve.run.tau or 0
         if tau:
             warm_ups[tau] = max(warm_ups.get(tau, 0), x[tau - 1] if over_steps else tau - 0.5)
-    bottom, top = limits or limits_of(curves, levels, iterations, over_steps)
-    below = {level.name: level.value for level in levels if level.value < bottom}
-    above = {level.name: level.value for level in levels if level.value > top}
-    if lowest < bottom:
-        below["curves"] = lowest
-    if highest > top:
-        above["curves"] = highest
-    axes.set_ylim(*room_for_notes(axes, bottom, top, below, above))
+            parts.append(("published warm-up" if curve.run.protocol == "published" else "warm-up", mean[:tau]))
+        parts.append(("curves", mean[tau:]))
+        parts.append(("intervals", np.concatenate([low[tau:], high[tau:]] if curve.banded else [[]])))
+    axes.set_ylim(*room_for_notes(axes, parts, *(limits or limits_of(curves, levels, iterations, over_steps))))
     axes.set_xlim(0, max(min(furthest) if over_steps else iterations - 1, 1))
     if over_steps:
         axes.xaxis.set_major_locator(plt.MaxNLocator(4))
@@ -136,15 +135,32 @@ def limits_of(
     curves: list[Curve], levels: list[Level], iterations: int, over_steps: bool = False
 ) -> tuple[float, float]:
     """Return the limits of the axis of returns that suit these curves and levels."""
-    learnt, highest, others = [], [], [level.value for level in levels]
+    learnt, highest, lowest, others = [], [], [], [level.value for level in levels]
     for curve in curves:
         _, returns = curve.points(iterations, over_steps)
         mean, after_warm_up = returns.mean(axis=0), slice(curve.run.tau or 0, None)
+        low, high = band(returns)
         learnt.append(mean[after_warm_up])
-        highest.append(np.fmax(mean, band(returns)[1])[after_warm_up])
-        others.append(mean.min())
-    others[len(levels) :] = [min(others[len(levels) :])]
+        highest.append(np.fmax(mean, high)[after_warm_up])
+        lowest.append(mean.min())
+        others += [mean.max(), np.fmin(mean, low)[after_warm_up].min()]
+    others.append(min(lowest))
     return return_limits(np.concatenate(learnt), np.concatenate(highest), others)
+
+
+def on_one_line(curves: list[Curve], levels: list[Level], iterations: int) -> list[str]:
+    """Name the lines that lie on each other after the warm-ups, closer than CLOSE of the axis: one hides the others."""
+    if not curves:
+        return []
+    begin = max(curve.run.tau or 0 for curve in curves)
+    lines = {curve.name: curve.points(iterations, False)[1].mean(axis=0)[begin:] for curve in curves}
+    lines |= {level.name: np.full(iterations - begin, level.value) for level in levels}
+    bottom, top = limits_of(curves, levels, iterations)
+    groups: dict[str, list[str]] = {}
+    for name, line in lines.items():
+        near = (first for first in groups if np.abs(lines[first] - line).max() <= CLOSE * (top - bottom))
+        groups.setdefault(next(near, name), []).append(name)
+    return [f"on one line: {', '.join(names)}" for names in groups.values() if len(names) > 1]
 
 
 def write_title(axes: Axes, title: str, notes: list[str]) -> None:
@@ -157,37 +173,36 @@ def write_title(axes: Axes, title: str, notes: list[str]) -> None:
 
 def unlike_returns(env: str, runs: list[Run]) -> list[str]:
     """Say which of an environment's runs have returns that do not compare with the others', and why."""
-    notes, horizon, short = [], envs.get(env).horizon, {}
-    for run in runs if envs.get(env).endless else []:  # elsewhere a short episode may have ended by itself
-        longest = recorded_lengths(run).max()
-        if longest < horizon:
-            short[run.llm] = max(longest, short.get(run.llm, 0))
-    for steps in sorted(set(short.values())):
-        llms = sorted(llm for llm, longest in short.items() if longest == steps)
-        notes.append(f"{', '.join(llms)}: episodes of {steps:.0f} steps, not {horizon}")
+    notes = short_episodes(env, {run.llm: limit for run in runs if (limit := episode_limit(run))})
     if env == TWO_STEPS:
         theirs = [name for name in ("released", "published") if any(run.protocol == name for run in runs)]
         notes += [f"{', '.join(theirs)}: whole games, two steps an action"] if theirs else []
-        imported = imported_llms(env) & {run.llm for run in runs}
+        imported = episode_limits(env).keys() & {run.llm for run in runs}
         notes += [f"{', '.join(sorted(imported))}: two steps an action"] if imported else []
     return notes
 
 
-def recorded_lengths(run: Run) -> pd.Series:
-    """Return the lengths of an LLM's episodes in its own run or in a warm-up, steps; nothing where none are known.
+def short_episodes(env: str, limits: dict[str, int]) -> list[str]:
+    """Say of which LLMs the episodes were cut off after fewer steps than an evaluation's."""
+    notes, horizon = [], envs.get(env).horizon
+    for steps in sorted(set(limits.values())):
+        llms = ", ".join(sorted(llm for llm, limit in limits.items() if limit == steps))
+        notes.append(f"{llms}: episodes of {steps} steps, not {horizon}")
+    return notes
 
-    The warm-up of the authors' episodes has one step less: alignment loses their first, whose reward is counted.
+
+def episode_limit(run: Run) -> int | None:
+    """Return after how many steps the episodes of a run's LLM were cut off; None where that is no sooner than ours.
+
+    Of the authors' LLMs it is known. Of others their lengths tell, in a run of the LLM alone or in a warm-up, where no
+    state is terminal: elsewhere a short episode may have ended by itself.
     """
-    alone = run.arm == "llm-policy"
-    episodes = run.table if alone else run.table[run.table.iteration < (run.tau or 0)]
-    lengths = pd.to_numeric(episodes.eval_length[[run.llm is not None] * len(episodes)], errors="coerce").dropna()
-    return lengths + (not alone and run.llm in imported_llms(run.env))
-
-
-@cache  # asked for every run of a figure
-def imported_llms(env: str) -> set[str]:
-    """Return the LLMs whose episodes in an environment are the authors'."""
-    return {row["llm"] for row in released_files() if row["env"] == env}
+    known, environment = episode_limits(run.env), envs.get(run.env)
+    if run.llm is None or run.llm in known or not environment.endless:
+        return known.get(run.llm)
+    episodes = run.table if run.arm == "llm-policy" else run.table[run.table.iteration < (run.tau or 0)]
+    longest = pd.to_numeric(episodes.eval_length, errors="coerce").max()
+    return int(longest) if longest < environment.horizon else None
 
 
 def running_mean(returns: np.ndarray, window: int, warm_up: int) -> np.ndarray:
@@ -212,17 +227,34 @@ def return_limits(learnt: np.ndarray, highest: np.ndarray, others: list[float]) 
     return low - margin, high + margin
 
 
-def room_for_notes(
-    axes: Axes, bottom: float, top: float, below: dict[str, float], above: dict[str, float]
-) -> tuple[float, float]:
-    """Say at the panel's edges how far outside some values lie, and return limits that leave room for that."""
-    room = 0.09 * (top - bottom)
-    for y, side, arrow, values in ((0.02, "bottom", "↓", below), (0.98, "top", "↑", above)):
-        note = f"{arrow} " + ", ".join(f"{name} {value:,.0f}".replace("-", "−") for name, value in values.items())
-        if values:
-            over_lines = {"zorder": 3, "bbox": {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.3}}
-            axes.text(0.99, y, note, transform=axes.transAxes, ha="right", va=side, fontsize=5.5, **over_lines)
-    return bottom - room * bool(below), top + room * bool(above)
+def room_for_notes(axes: Axes, parts: list[tuple[str, np.ndarray]], bottom: float, top: float) -> tuple[float, float]:
+    """Say at the panel's edges how far outside named values lie, and return limits that leave room for that."""
+    lowest: dict[str, float] = {}
+    highest: dict[str, float] = {}
+    for name, values in ((name, values) for name, values in parts if len(values)):
+        lowest[name] = min(lowest.get(name, np.inf), values.min())
+        highest[name] = max(highest.get(name, -np.inf), values.max())
+    below = note_of("↓", {name: value for name, value in lowest.items() if value < bottom}, axes)
+    above = note_of("↑", {name: value for name, value in highest.items() if value > top}, axes)
+    for y, side, lines in ((0.02, "bottom", below), (0.98, "top", above)):
+        if lines:
+            over_curves = {"zorder": 3, "bbox": {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.3}}
+            at = {"transform": axes.transAxes, "ha": "right", "va": side, "fontsize": 5.5}
+            axes.text(0.99, y, "\n".join(lines), linespacing=1.1, **at, **over_curves)
+    height = 0.09 * (top - bottom)
+    return bottom - height * len(below), top + height * len(above)
+
+
+def note_of(arrow: str, outside: dict[str, float], axes: Axes) -> list[str]:
+    """Return the lines that say how far outside of a panel named values lie, each thing told once."""
+    told = dict(outside)
+    if "curves" in told:
+        told.pop("intervals", None)
+    if {"warm-up", "published warm-up"} <= told.keys():  # the one that lies farther out
+        told.pop(min(("warm-up", "published warm-up"), key=lambda name: abs(told[name])))
+    note = ", ".join(name + f" {value:,.0f}".replace("-", "−") for name, value in told.items())
+    width = axes.figure.get_size_inches()[0] / axes.get_subplotspec().get_gridspec().ncols
+    return textwrap.wrap(f"{arrow} {note}", int(17 * width), break_on_hyphens=False) if told else []
 
 
 def legend_entries(panels: Iterable[Axes]) -> dict[str, Artist]:
@@ -236,15 +268,26 @@ def legend_entries(panels: Iterable[Axes]) -> dict[str, Artist]:
 
 def explanations(curves: list[Curve]) -> list[Artist]:
     """Return what a legend says of the lines drawn: what their bands are, what a thin one is, what is shaded."""
-    taus = {curve.run.tau for curve in curves if curve.run.tau}
+    warm = [curve.run for curve in curves if curve.run.tau]
     entries: list[Artist] = []
-    if any(curve.banded for curve in curves):
-        entries.append(Patch(color=BLUE, **BAND, label="95% interval"))
+    if banded := [curve for curve in curves if curve.banded]:
+        counts = [("seeds", [c for c in banded if c.run.protocol == "paper"])]
+        counts += [("chains", [c for c in banded if c.run.protocol != "paper"])]
+        told = [f"{several({c.run.table.seed.nunique() for c in found})} {name}" for name, found in counts if found]
+        entries.append(Patch(color=banded[0].style["color"], **BAND, label=f"95% interval ({', '.join(told)})"))
     if any(curve.alone for curve in curves):
         entries.append(Line2D([], [], color="#555555", lw=THIN, label="thin: one chain"))
-    if taus:
-        entries.append(Patch(**WARM_UP, label="LLM's warm-up" if len(taus) == 1 else "LLM's warm-up, by τ"))
+    if warm:
+        shaded = "LLM's warm-up" if all(run.llm for run in warm) else "warm-up"
+        by_tau = ", by τ" if len({run.tau for run in warm}) > 1 else ""
+        entries.append(Patch(**WARM_UP, label=shaded + by_tau))
     return entries
+
+
+def several(counts: set[int]) -> str:
+    """Write one number, or the least and the largest of several."""
+    least, most = min(counts), max(counts)
+    return str(least) if least == most else f"{least} to {most}"
 
 
 def save_figure(figure: plt.Figure, output: Path) -> None:

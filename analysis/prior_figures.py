@@ -20,7 +20,7 @@ import tyro
 from matplotlib.axes import Axes
 
 from analysis.colours import AMBER, BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY
-from analysis.plotting import STYLE, legend_entries, save_figure
+from analysis.plotting import STYLE, legend_entries, running_mean, save_figure
 from analysis.prior_runs import PriorRun, read_prior_run
 from analysis.runs import POLICIES
 from analysis.statistics import (
@@ -42,6 +42,8 @@ LEVELS = (0.5, 0.9)
 SOLVED, SOLVED_OVER = 0.9, 5
 """A seed has learnt the game where so many evaluations in a row succeed so often, in the mean."""
 STANDARD_K, STANDARD_ALPHA = "5", 0.1
+WINDOW = 5
+"""Evaluations of the running mean that learning curves are drawn as."""
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY)
 
 INTRODUCTIONS = {
@@ -250,7 +252,7 @@ def style_of(run: PriorRun, colours: dict[str, str]) -> dict:
 
 def panels(rows: int, envs: list[str]) -> tuple[plt.Figure, np.ndarray]:
     """Return a figure with a column for each game."""
-    size = (max(3.4, min(2.4, 1 + 4 / len(envs)) * len(envs)), 1.7 * rows + 1.0)
+    size = (max(3.4, min(7.0, 2.4 * len(envs))), 1.7 * rows + 1.0)
     figure, grid = plt.subplots(rows, len(envs), squeeze=False, sharex="col", figsize=size, layout="constrained")
     for axes, env in zip(grid[0], envs, strict=True):
         axes.set_title(describe(env).title.replace(" (", "\n("))
@@ -277,7 +279,7 @@ def draw_learning(runs: list[PriorRun], learner: str) -> plt.Figure:
                 axes.axhline(run.curves(name).mean(), **style_of(run, colours))
         for run in [run for run in learnt if run.env == env]:
             for axes, name in zip(grid[:, column], ("eval_success", "eval_return"), strict=True):
-                curves = pd.DataFrame(run.curves(name).T).rolling(5, min_periods=1).mean().to_numpy().T
+                curves = running_mean(run.curves(name), WINDOW, 0)
                 low, high = band(curves)
                 episodes = run.argument("iteration_episodes") * (1 + np.arange(curves.shape[1]))
                 style = style_of(run, colours)
@@ -287,7 +289,8 @@ def draw_learning(runs: list[PriorRun], learner: str) -> plt.Figure:
         grid[1, column].set_xlabel("training episodes")
     grid[0, 0].set_ylabel("success (greedy)")
     grid[1, 0].set_ylabel("return (greedy)")
-    legend(figure, grid, "dashed: the prior alone, without learning")
+    smoothed = f"running means over {WINDOW} evaluations, means over seeds with 95% intervals"
+    legend(figure, grid, f"{smoothed}; dashed: the prior alone, without learning")
     return figure
 
 
@@ -316,7 +319,7 @@ def draw_offline(runs: list[PriorRun]) -> plt.Figure:
         axes.set_ylim(-0.03, 1.03)
         axes.set_xlabel("recorded transitions")
     grid[0, 0].set_ylabel("success (greedy)")
-    legend(figure, grid, "dashed: the prior alone, without learning")
+    legend(figure, grid, "means over seeds with 95% intervals; dashed: the prior alone, without learning")
     return figure
 
 
@@ -356,7 +359,8 @@ def draw_ablations(runs: list[PriorRun]) -> plt.Figure:
         axes.set_xlabel(name)
     grid[0, 0].set_ylim(-0.03, 1.03)
     grid[0, 0].set_ylabel("success over training")
-    legend(figure, grid, f"{describe(envs[0]).title}; otherwise k = {STANDARD_K}, alpha = {STANDARD_ALPHA}")
+    standard = f"otherwise k = {STANDARD_K}, alpha = {STANDARD_ALPHA}"
+    legend(figure, grid, f"{describe(envs[0]).title}; {standard}; means over seeds with 95% intervals")
     return figure
 
 

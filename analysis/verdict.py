@@ -22,14 +22,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import tyro
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 import envs
 from analysis.colours import BLACK, BLUE, GREY, ORANGE, SKY
 from analysis.fidelity import UNCHANGED_ARMS, UNCHANGED_ENVIRONMENTS
 from analysis.judging import Judged, end_of, fine, judge, largest_ratio, mean_end, pooled, read_claims, times
 from analysis.measures import AFTER, END, LAST, STEPS, STEPS_AFTER, SUM, UPDATES_AFTER, Pair
-from analysis.plotting import STYLE, legend_entries, save_figure
+from analysis.plotting import STYLE, save_figure
 from analysis.prior_verdict import read_prior_runs, section
 from analysis.rule import OPEN
 from analysis.runs import POLICIES, PROTOCOLS, common_iterations, read_runs
@@ -272,8 +275,13 @@ def draw(judged: list[Judged], margin: float) -> plt.Figure:
         axes.set_ylim(max(len(shown), 1) - 0.5, -0.5)
         axes.grid(axis="x", color="#E6E6E6", lw=0.5)
         axes.set_axisbelow(True)
-    entries = legend_entries(column[:, 0])
-    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=3)
+    entries: list[Artist] = [
+        Line2D([], [], color=c, marker="o", label=name, **MARK) for name, (*_, c) in SUMMARIES.items()
+    ]
+    entries.append(Line2D([], [], color=GREY, lw=1.2, label="95% interval"))
+    entries.append(Line2D([], [], color=GREY, marker="o", mfc="white", label="hollow: a single chain in it", **MARK))
+    entries.append(Patch(color=WITHIN, label="within the margin"))
+    figure.legend(handles=entries, loc="outside lower center", ncols=3)
     return figure
 
 
@@ -287,7 +295,8 @@ def draw_point(axes: Axes, label: str, place: int, estimate: Estimate, count: in
     mean, low, high = estimate
     color = SUMMARIES[label][2]
     y = height_of(label, place)
-    axes.plot([mean], [y], "o", color=color, label=label, **MARK)
+    filled = {} if np.isfinite(low) or SUMMARIES[label][0] == "published" else {"mfc": "white"}
+    axes.plot([mean], [y], "o", color=color, **MARK, **filled)
     if np.isfinite(low):
         axes.plot([low, high], [y, y], color=color, lw=1.2)
     if count is not None:
@@ -301,7 +310,7 @@ def draw_differences(axes: Axes, shown: list[Judged], margin: float) -> None:
     beyond: list[tuple[float, float]] = []
     for place, one in enumerate(shown):
         if one.claim["kind"] == "alike":
-            axes.barh(place, 2 * margin, 0.8, left=-margin, color=WITHIN, zorder=0, label="within the margin")
+            axes.barh(place, 2 * margin, 0.8, left=-margin, color=WITHIN, zorder=0)
         for label, (protocol, measure, _) in SUMMARIES.items():
             pairs = one.counted(protocol)
             if not pairs:

@@ -14,7 +14,7 @@ from envs.errors import run_command_line
 
 
 def row(arm, sums, steps, updates, env="cartpole", protocol="paper"):
-    cells = {"env": env, "arm": arm, "protocol": protocol, "iterations": 150}
+    cells = {"env": env, "arm": arm, "llm": "qwen-7b", "protocol": protocol, "iterations": 150}
     for name, value in (("difference", sums), ("after_at_equal_steps", steps), ("after_at_equal_updates", updates)):
         cells |= {name: value, f"{name}_low": value - 3, f"{name}_high": value + 3}
     return cells
@@ -46,7 +46,10 @@ def test_points_are_the_table_s_numbers_on_the_environment_s_scale(tmp_path):
     np.testing.assert_allclose(points(cartpole, ORANGE), [-5 / width, 2 / width])
     np.testing.assert_allclose(points(pendulum, ORANGE), [8 / SCALES["pendulum"].width])
     assert [text.get_text() for text in cartpole.texts] == ["not computed"] * 2
-    assert [text.get_text() for text in pendulum.texts] == ["not computed"] * 3
+    assert [text.get_text() for text in pendulum.texts] == [
+        *["not computed"] * 3,
+        "qwen-7b: episodes of 50 steps, not 200",
+    ]
     plt.close("all")
 
 

@@ -505,6 +505,18 @@ def test_without_a_folder_and_without_a_network_the_sentence_says_what_to_do(tmp
 
 def test_every_released_file_is_of_a_known_environment():
     lines = import_released.FILES.read_text().splitlines()
-    assert lines[0] == "env,llm,model,file,sha256,note"
+    assert lines[0] == "env,llm,model,file,sha256,episode_limit,note"
     keys = [tuple(line.split(",")[:2]) for line in lines[1:]]
     assert len(keys) == len(set(keys)) and {env for env, _ in keys} <= set(envs.ENVIRONMENTS)
+
+
+@with_data
+@pytest.mark.parametrize(("env", "llm"), [(row["env"], row["llm"]) for row in import_released.released_files()])
+def test_episode_limits_are_those_of_the_files(env, llm):
+    """Where nothing ends by itself, or hardly anything does, all episodes of an LLM are as long as they may be."""
+    episodes, _ = import_released.import_released(env, llm, AUTHORS, as_stored=True)
+    longest = max(map(len, episodes))
+    limit = import_released.episode_limits(env)[llm]
+    assert longest <= (limit or envs.get(env).horizon)
+    if env in ("mountain-car", "pendulum", "represented-pong"):
+        assert longest == (limit or envs.get(env).horizon)

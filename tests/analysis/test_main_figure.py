@@ -9,7 +9,7 @@ from matplotlib.colors import same_color, to_rgb
 from synthetic_runs import write_run, write_tree
 
 from analysis import main_figure
-from analysis.plotting import THIN, running_mean, unlike_returns
+from analysis.plotting import THIN, unlike_returns
 from analysis.runs import common_iterations, read_run
 from envs.errors import run_command_line
 
@@ -40,7 +40,16 @@ def line_of(axes, color, width):
     return lines[0]
 
 
-def test_lines_are_means_over_seeds(tmp_path):
+def smoothed(curve, tau=0):
+    """Return the running mean over 9 iterations of what follows the warm-up, by a plain loop."""
+    means = []
+    for k, value in enumerate(curve):
+        window = [value] if k < tau else [curve[i] for i in range(k - 4, k + 5) if tau <= i < len(curve)]
+        means.append(sum(window) / len(window))
+    return means
+
+
+def test_lines_are_running_means_over_seeds(tmp_path):
     generator = np.random.default_rng(0)
     online, loro, published = generator.normal(size=(4, 1, 8)), generator.normal(size=(3, 1, 8)), np.ones((1, 5, 8))
     released = generator.normal(size=(1, 5, 8))
@@ -53,11 +62,13 @@ def test_lines_are_means_over_seeds(tmp_path):
         ]
     )
     width = plt.rcParams["lines.linewidth"]
-    drawn = ((main_figure.BLUE, online, width), (main_figure.ORANGE, loro, width), (main_figure.PURPLE, released, THIN))
-    for color, values, wide in drawn:  # the single chain is a thin line
+    drawn = [(main_figure.BLUE, online, width, 0), (main_figure.ORANGE, loro, width, 2)]
+    drawn.append((main_figure.PURPLE, released, THIN, 2))
+    for color, values, wide, tau in drawn:  # the single chain is a thin line
         line = line_of(axes, color, wide)
         flat = values.reshape(-1, 8)
-        np.testing.assert_allclose(line.get_ydata(), [sum(row[k] for row in flat) / len(flat) for k in range(8)])
+        mean = [sum(row[k] for row in flat) / len(flat) for k in range(8)]
+        np.testing.assert_allclose(line.get_ydata(), smoothed(mean, tau))
         np.testing.assert_array_equal(line.get_xdata(), range(8))
     np.testing.assert_allclose(line_of(axes, main_figure.BLUE, 0.7).get_ydata(), 1)
     # Two bands: the chain of repeats and the published runs are one seed, and one seed has no interval.
@@ -70,7 +81,7 @@ def test_the_band_is_about_two_standard_errors(tmp_path):
     vertices = axes.collections[0].get_paths()[0].vertices
     for k in range(3):
         band = vertices[vertices[:, 0] == k, 1]
-        error = returns[:, 0, k].std() / np.sqrt(200)
+        error = np.std([smoothed(curve)[k] for curve in returns[:, 0]]) / np.sqrt(200)
         assert band.max() - band.min() == pytest.approx(2 * 1.96 * error, rel=0.1)
 
 
@@ -89,7 +100,7 @@ def test_policies_are_level_lines_at_their_mean_return(tmp_path):
 
 def test_a_few_dreadful_evaluations_do_not_flatten_the_panel_and_are_named(tmp_path):
     returns = np.full((1, 1, 200), -100.0)
-    returns[0, 0, :3] = -9000
+    returns[0, 0, 0] = -9000
     returns[0, 0, 150:] = -13
     axes = axes_of(
         [
@@ -102,7 +113,42 @@ def test_a_few_dreadful_evaluations_do_not_flatten_the_panel_and_are_named(tmp_p
     bottom, top = axes.get_ylim()
     assert -160 < bottom < -120 and -13 < top < 0
     (note,) = [text.get_text() for text in axes.texts]
-    assert "−9,000" in note and "LLM −700" in note and "random" not in note
+    assert note == "↓ LLM −700, curves −1,880"  # the running mean begins with five evaluations
+
+
+def test_what_lies_outside_is_told_apart_as_warm_up_and_as_learnt(tmp_path):
+    ours, theirs = np.full((2, 1, 40), -100.0), np.full((1, 1, 40), -90.0)
+    ours[..., :2], theirs[..., :2] = -700, -4000
+    ours[1, 0, 20:] += 10
+    paths = [write_run(tmp_path, "paper", "cliff-walking", f"loro_{SETTING}", ours)]
+    (note,) = [text.get_text() for text in axes_of(paths, "cliff-walking").texts]
+    assert note == "↓ warm-up −700"
+    paths.append(write_run(tmp_path, "published", "cliff-walking", f"loro_{SETTING}", theirs))
+    (note,) = [text.get_text() for text in axes_of(paths, "cliff-walking").texts]
+    assert note == "↓ published warm-up −4,000"
+
+
+def test_lines_that_hide_each_other_are_named(tmp_path):
+    still, learning = np.full((2, 1, 40), -200.0), np.linspace(-200, -100, 40).reshape(1, 1, 40)
+    paths = [
+        write_run(tmp_path, "paper", "mountain-car", "online", learning),
+        write_run(tmp_path, "paper", "mountain-car", f"loro_{SETTING}", still),
+        write_run(tmp_path, "released", "mountain-car", f"loro_{SETTING}", still + 1),
+        write_run(tmp_path, "paper", "mountain-car", "random-policy", [[[-200, -200]]]),
+    ]
+    panel = main_figure.drawn_runs([read_run(path) for path in paths], "mountain-car")
+    _, axes = plt.subplots()
+    assert main_figure.draw_panel(axes, panel, 40) == ["on one line: LORO, LORO released, random"]
+    plt.close("all")
+
+
+def test_the_legend_tells_how_many_seeds_and_chains_an_interval_is_of(tmp_path):
+    paths = [write_run(tmp_path, "paper", "cartpole", "online", RANDOM.random((10, 1, 8)))]
+    paths.append(write_run(tmp_path, "paper", "cartpole", f"loro_{SETTING}", RANDOM.random((5, 1, 8))))
+    paths.append(write_run(tmp_path, "released", "cartpole", f"loro_{SETTING}", RANDOM.random((3, 5, 8))))
+    panel = main_figure.drawn_runs([read_run(path) for path in paths], "cartpole")
+    labels = [entry.get_label() for entry in main_figure.legend_handles([panel])]
+    assert "95% interval (5 to 10 seeds, 3 chains)" in labels
 
 
 def test_constant_returns_are_drawn(tmp_path):
@@ -140,12 +186,11 @@ def test_over_environment_steps_a_chain_is_its_first_repeat(tmp_path):
     """The later repeats go on with a trained network: to draw them from step 0 on would make them look untrained."""
     returns = RANDOM.random((3, 5, 8))
     path = write_run(tmp_path, "released", "cartpole", f"loro_{SETTING}", returns)
-    smooth = running_mean(returns[:, 0], main_figure.WINDOW, 2)
-    for over_steps, expected in ((True, smooth), (False, returns.mean(axis=1))):
+    for over_steps, expected in ((True, returns[:, 0]), (False, returns.mean(axis=1))):
         _, axes = plt.subplots()
         main_figure.draw_panel(axes, main_figure.drawn_runs([read_run(path)], "cartpole"), 8, over_steps)
         line = line_of(axes, main_figure.PURPLE, plt.rcParams["lines.linewidth"])
-        np.testing.assert_allclose(line.get_ydata(), expected.mean(axis=0))
+        np.testing.assert_allclose(line.get_ydata(), smoothed(expected.mean(axis=0), 2))
         labels = [
             entry.get_label()
             for entry in main_figure.legend_handles([{("loro", "released"): read_run(path)}], over_steps)
@@ -163,11 +208,14 @@ def test_returns_that_do_not_compare_are_named(tmp_path):
     random = write_run(tmp_path, "paper", "pendulum", "random-policy", [[[-300, -310]]], 50)
     assert notes("pendulum", whole) == [] and notes("pendulum", random) == []
     assert notes("pendulum", short, random, whole) == ["qwen-7b: episodes of 50 steps, not 200"]
-    warm_up = write_run(tmp_path, "paper", "pendulum", f"loro_{SETTING}", RANDOM.random((1, 1, 4)), 49)
-    table = warm_up.read_text().splitlines()
-    warm_up.write_text("\n".join([*table[:3], *(line.replace(",49,", ",200,") for line in table[3:])]) + "\n")
-    # alignment has taken their first step from the authors' episodes
-    assert notes("pendulum", warm_up) == ["qwen-7b: episodes of 50 steps, not 200"]
+    # published curves do not tell lengths; those of the authors' episodes are known
+    published = write_run(tmp_path, "published", "pendulum", f"loro_{SETTING}", RANDOM.random((1, 1, 4)))
+    larger = write_run(tmp_path, "published", "pendulum", "loro_qwen-32b_tau2_n10", RANDOM.random((1, 1, 4)))
+    assert notes("pendulum", published, larger) == ["qwen-32b, qwen-7b: episodes of 50 steps, not 200"]
+    flag = write_run(tmp_path, "published", "mountain-car", "loro_qwen-32b_tau2_n10", RANDOM.random((1, 1, 4)))
+    assert notes("mountain-car", flag) == ["qwen-32b: episodes of 100 steps, not 200"]
+    own = write_run(tmp_path, "paper", "pendulum", "loro_mine_tau2_n10", RANDOM.random((1, 1, 4)), 40)
+    assert notes("pendulum", own) == ["mine: episodes of 40 steps, not 200"]
 
     ours = write_run(tmp_path, "paper", "represented-pong", "online", [[[-4, -4]]], 200)
     theirs = write_run(tmp_path, "published", "represented-pong", "online", [[[-9, -9]]])
