@@ -579,7 +579,8 @@ rule fresh_scores:
     log:
         f"{TREE}/logs/tables/scores.log",
     shell:
-        "python -m analysis.scores --runs {input} --output {output.csv} > {log} 2>&1"
+        f"python -m analysis.scores --loro {arm_file('loro')} --mix {arm_file('mix')}"
+        " --runs {input} --output {output.csv} > {log} 2>&1"
 
 
 use rule fresh_scores as scores with:

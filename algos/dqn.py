@@ -135,6 +135,8 @@ def resolve(args: Args) -> Args:
         raise UsageError(f"--iterations {args.iterations} must exceed --tau {args.tau}, which it includes.")
     if args.double_step and not pong:
         raise UsageError("--double-step exists for represented-pong only.")
+    if args.eval_horizon == 0 and not pong:
+        raise UsageError("--eval-horizon 0 exists for represented-pong only: elsewhere an episode may never end.")
     if args.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: there is no CUDA device here; use --device cpu or auto.")
     return args

@@ -17,7 +17,7 @@ import envs
 from analysis.runs import POLICIES, description, read_run
 from analysis.wording import table_lines
 from envs.errors import Failure, UsageError, run_command_line
-from envs.files import write_text
+from envs.files import check_outputs, write_text
 
 INTRODUCTION = """\
 # What training costs
@@ -82,6 +82,7 @@ def markdown(table: pd.DataFrame) -> str:
 def main() -> None:
     """Write the table."""
     args = tyro.cli(Args)
+    check_outputs(args.runs, output=(args.output, ".csv"))
     rows = [row for row in map(row_of, args.runs) if row is not None]
     if not rows:
         raise UsageError("None of the runs given was trained here.")

@@ -30,7 +30,7 @@ from analysis.plotting import STYLE, save_figure
 from analysis.runs import Run, common_iterations, read_run
 from analysis.wording import estimate, fixed, short, table_lines
 from envs.errors import UsageError, run_command_line
-from envs.files import sha256, write_text
+from envs.files import check_outputs, sha256, write_text
 
 GAIN = ("gain_share", "gain_share_low", "gain_share_high")
 
@@ -61,6 +61,8 @@ def tidy(named: dict[tuple[str, str, str], Run], measured: pd.DataFrame) -> tupl
         if not runs or here.empty:
             missing.append(f"{title}: no {'final policies' if runs else 'runs'}.")
             continue
+        if lacking := [arm for arm in ("online", "random-policy") if (env, arm, "") not in named]:
+            missing.append(f"{title}: no gain without the runs of {', '.join(lacking)}.")
         runs.sort(key=lambda run: (MEASURED.index(run.arm), run.path.stem))
         stale = [run for run in runs if (here[here.policy == run.path.stem].run_sha256 != sha256(run.path)).any()]
         unmeasured = [run for run in runs if run.path.stem not in set(here.policy)]
@@ -264,6 +266,7 @@ def draw(rows: list[dict]) -> plt.Figure:
 def main() -> None:
     """Draw and write."""
     args = tyro.cli(Args)
+    check_outputs([args.measured, *args.runs], output=(args.output, ".pdf"), table=(args.table, ".csv"))
     named = data_quality.by_name([run for run in map(read_run, args.runs) if run.arm in (*MEASURED, "random-policy")])
     rows, missing = tidy(named, read_measured(args.measured))
     if not rows:

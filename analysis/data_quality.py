@@ -34,7 +34,7 @@ from analysis.runs import Run, common_iterations, read_run, select_runs
 from analysis.statistics import Estimate, bootstrap_interval, difference_interval, stratified_interval
 from analysis.wording import estimate, short, table_lines, with_interval
 from envs.errors import Failure, UsageError, run_command_line
-from envs.files import write_text
+from envs.files import check_outputs, write_text
 
 WARM_STARTS = ("loro", "mix")
 LEVEL = 20
@@ -480,6 +480,8 @@ def missing_runs(named: dict[tuple[str, str, str], Run]) -> list[str]:
     """Name the runs that the figure could show and was not given, environment by environment."""
     told = stand_ins(named)
     llms = sorted({run.llm for run in named.values() if run.llm})
+    steps = sorted({run.pretrain_steps for run in named.values() if run.arm == "loro" and run.pretrain_steps})
+    wanted = [*(("loro", n) for n in steps or [None]), ("mix", None), ("llm-policy", None)]
     lines = []
     for env, environment in envs.ENVIRONMENTS.items():
         runs = [run for run in named.values() if run.env == env]
@@ -487,8 +489,8 @@ def missing_runs(named: dict[tuple[str, str, str], Run]) -> list[str]:
         if runs:
             missing = [arm for arm in ("online", "random-policy") if (env, arm, "") not in named]
             for llm in (llm for llm in llms if (env, llm) not in told):
-                there = {run.arm for run in runs if run.llm == llm}
-                arms = [arm for arm in (*WARM_STARTS, "llm-policy") if arm not in there]
+                there = {(run.arm, run.pretrain_steps) for run in runs if run.llm == llm}
+                arms = [f"{arm} N={n}" if n else arm for arm, n in wanted if (arm, n) not in there]
                 missing.append(f"{llm} ({', '.join(arms) if there else 'everything'})" if arms else "")
         missing = [name for name in missing if name]
         if missing or not runs:
@@ -539,6 +541,7 @@ def markdown(rows: list[dict], baselines: dict[str, Baseline], named: dict[tuple
 def main() -> None:
     """Write the table and the figure."""
     args = tyro.cli(Args)
+    check_outputs(args.runs, output=(args.output, ".pdf"), table=(args.table, ".csv"))
     runs = select_runs([read_run(path) for path in args.runs], None, args.tau, args.pretrain_steps)
     named = by_name(runs)
     rows, baselines = tidy(named)

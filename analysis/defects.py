@@ -32,7 +32,7 @@ from analysis.runs import Run, common_iterations, description, read_own_run, rea
 from analysis.statistics import bootstrap_interval, difference_interval
 from analysis.wording import number, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
-from envs.files import write_text
+from envs.files import check_outputs, write_text
 
 SELDOM, OFTEN = 1000, 200
 """Updates between two copies to the target network: online RL's and LORO's in the released code."""
@@ -46,7 +46,7 @@ SIDES = {"paper": ("LORO done soundly, plus ...", BLUE), "released": ("as releas
 INTRODUCTION = """\
 # Which difference carries the result
 
-Cumulative reward of LORO (7B, tau = 10, N = 3000). `plus`: the protocol `paper` with one difference as `released` has
+Cumulative reward of LORO ({setting}). `plus`: the protocol `paper` with one difference as `released` has
 it. `minus`: the protocol `released` with that one difference as `paper` has it. Change: the mean over the seeds (or
 chains of five repeats) that both have [95% bootstrap interval over them], and how many these are. Agents of the same
 seed begin with the same weights and meet the same random numbers, so that what only counts differently changes all
@@ -243,14 +243,29 @@ def draw(table: pd.DataFrame, runs: dict[tuple[str, str, str], Run]) -> plt.Figu
     return figure
 
 
-def markdown(table: pd.DataFrame, runs: dict[tuple[str, str, str], Run], alike: list[dict[str, object]]) -> str:
+def missing_runs(runs: dict[tuple[str, str, str], Run], shown: list[str], controls: list[Run]) -> list[str]:
+    """Name the runs that are not there, environment by environment: LORO itself, its single differences, controls'."""
+    missing = []
+    for env in shown:
+        needed = {f"loro-{name}": name for name, one in DIFFERENCES.items() if env in one.environments}
+        held = {"online": "online RL"} if any(control.env == env for control in controls) else {}
+        for protocol, more in (("paper", held), ("released", {})):
+            wanted = {"loro": "LORO itself", **needed, **more}
+            if absent := [name for arm, name in wanted.items() if (protocol, env, arm) not in runs]:
+                missing.append(f"- {env}, {protocol}: no runs yet of {', '.join(absent)}.")
+    return missing
+
+
+def markdown(
+    table: pd.DataFrame, runs: dict[tuple[str, str, str], Run], alike: list[dict[str, object]], missing: list[str]
+) -> str:
     """Return the table for reading, and what is missing."""
     rows = [
         [envs.get(row.env).title, row.side, row.meaning, with_interval(row.change, row.low, row.high), str(row.seeds)]
         for row in table.itertuples()
     ]
     lines = table_lines(["environment", "side", "difference", "change [95% interval]", "seeds"], rows)
-    distances, missing = [], []
+    distances = []
     for env in dict.fromkeys(table.env):
         distance = distance_of(runs, env)
         if distance is not None:
@@ -258,11 +273,6 @@ def markdown(table: pd.DataFrame, runs: dict[tuple[str, str, str], Run], alike: 
             counts = f"{distance.seeds['released']} against {distance.seeds['paper']}"
             single = "" if distance.several else " (rests on a single one)"
             distances.append([envs.get(env).title, value, counts + single])
-        for protocol in SIDES:
-            names = [name for name, difference in DIFFERENCES.items() if env in difference.environments]
-            absent = [name for name in names if (protocol, env, f"loro-{name}") not in runs]
-            if absent:
-                missing.append(f"- {env}, {protocol}: no runs yet of {', '.join(absent)}.")
     lines += ["", "## The whole distance between the protocols", ""]
     lines += table_lines(["environment", "released less paper [95% interval]", "chains, seeds"], distances)
     if alike:
@@ -281,7 +291,8 @@ def markdown(table: pd.DataFrame, runs: dict[tuple[str, str, str], Run], alike: 
         lines += ["", ALIKE, *table_lines(head, cells)]
     lines += ["", *not_applicable(list(dict.fromkeys(table.env)))]
     foot = "\n## Not computed yet\n\n" + "\n".join(missing) + "\n" if missing else ""
-    return INTRODUCTION + "\n" + "\n".join(lines) + "\n" + foot
+    setting = next(run.details for (_, _, arm), run in runs.items() if arm.startswith("loro"))
+    return INTRODUCTION.format(setting=setting) + "\n" + "\n".join(lines) + "\n" + foot
 
 
 def not_applicable(shown: list[str]) -> list[str]:
@@ -297,6 +308,7 @@ def not_applicable(shown: list[str]) -> list[str]:
 def main() -> None:
     """Draw, and write the table."""
     args = tyro.cli(Args)
+    check_outputs([*args.runs, *args.controls], output=(args.output, ".pdf"), table=(args.table, ".csv"))
     runs: dict[tuple[str, str, str], Run] = {}
     for run in map(read_run, args.runs):
         if run.protocol not in SIDES or not run.arm.startswith(("loro", "online")):
@@ -304,17 +316,26 @@ def main() -> None:
         first = runs.setdefault((run.protocol, run.env, run.arm), run)
         if first is not run:
             raise UsageError(f"{first.path} and {run.path} are runs of the same arm: give those of one setting.")
+    settings = {run.details: run.path for run in runs.values() if run.arm.startswith("loro")}
+    if len(settings) > 1:
+        raise UsageError(f"{' and '.join(map(str, settings.values()))} have other settings: give those of one.")
     for env in envs.ENVIRONMENTS:
         common_iterations(list(runs.values()), env)
     table = pd.DataFrame([row for env in envs.ENVIRONMENTS for row in rows_of(runs, env)])
     if table.empty:
         raise UsageError("None of the runs given is LORO with a single difference, beside LORO without it.")
-    alike = alike_rows(runs, list(map(read_control, args.controls)))
+    controls = list(map(read_control, args.controls))
+    if len({control.env for control in controls}) < len(controls):
+        raise UsageError("--controls: two are of the same environment; give one of each.")
+    alike = alike_rows(runs, controls)
     plt.rcParams.update(STYLE)
     save_figure(draw(table, runs), args.output)
     csv = pd.concat([table, pd.DataFrame(alike)]).to_csv(index=False, float_format="%.6g", lineterminator="\n")
     write_text(args.table.with_suffix(".csv"), csv)
-    write_text(args.table.with_suffix(".md"), markdown(table, runs, alike))
+    write_text(
+        args.table.with_suffix(".md"),
+        markdown(table, runs, alike, missing_runs(runs, list(dict.fromkeys(table.env)), controls)),
+    )
     print(f"{args.output}: {len(table)} differences drawn.")
 
 

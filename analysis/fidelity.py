@@ -46,7 +46,7 @@ from analysis.scales import BOUNDS
 from analysis.statistics import prediction_interval
 from analysis.wording import number, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
-from envs.files import write_text
+from envs.files import check_outputs, write_text
 
 UNCHANGED_ARMS = ("online", "pretrain-on-policy")
 UNCHANGED_ENVIRONMENTS = ("cartpole", "frozen-lake", "cliff-walking", "mountain-car")
@@ -220,6 +220,7 @@ def markdown(table: pd.DataFrame) -> str:
 def main() -> None:
     """Write the table and say the score."""
     args = tyro.cli(Args)
+    check_outputs(args.runs, output=(args.output, ".csv"))
     runs = read_runs(args.runs)
     published = [run for run in runs.values() if run.protocol == "published" and run.arm not in POLICIES]
     if not published:

@@ -40,7 +40,7 @@ from analysis.statistics import (
 )
 from analysis.wording import estimate, short, table_lines
 from envs.errors import Failure, UsageError, run_command_line
-from envs.files import write_text
+from envs.files import check_outputs, write_text
 
 ALIKE = ("hidden_size", "learning_rate", "batch_size", "buffer_size", "gamma", "iteration_steps", "iterations")
 """Arguments that all learners of an environment must share."""
@@ -366,6 +366,7 @@ def budgets_of(runs: dict[str, Run], llm: str, meta: Path | None, prior: Path | 
 def main() -> None:
     """Check that all is alike, draw the figure and write the table."""
     args = tyro.cli(Args)
+    check_outputs(args.runs, output=(args.output, ".pdf"), table=(args.table, ".csv"))
     llm = llm_of(args)
     metas, priors = {path.parts[-3]: path for path in args.datasets}, {path.parts[-2]: path for path in args.priors}
     ways, rows = read_ways(args.runs, llm), []

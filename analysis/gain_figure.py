@@ -26,6 +26,7 @@ from analysis.main_table import ARMS
 from analysis.plotting import LEGEND, STYLE, save_figure, short_episodes, write_title
 from analysis.scales import SCALES
 from envs.errors import Failure, UsageError, run_command_line
+from envs.files import check_outputs
 
 SHOWN = ("loro", "mix", "pretrain-on-policy", "pretrain-random")
 HELD_EQUAL = {
@@ -57,8 +58,10 @@ def read_differences(path: Path) -> pd.DataFrame:
             evaluations = table.iterations if column == "difference" else 1
             for part in ("", "_low", "_high"):
                 table[column + part] /= evaluations * table.env.map(lambda env: SCALES[env].width)
-    except (AttributeError, KeyError, ValueError, UnicodeDecodeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Failure(f"{path} is not a table that analysis.main_table wrote ({error!r}).") from error
+    if table.duplicated(["env", "arm"]).any():
+        raise UsageError(f"{path} has several rows of one arm in an environment: give the main table, main.csv.")
     if table.empty:
         raise UsageError(f"{path} has no arm under `paper` that begins with data: nothing to draw.")
     return table
@@ -112,6 +115,7 @@ def draw(table: pd.DataFrame) -> plt.Figure:
 def main() -> None:
     """Draw and write the figure."""
     args = tyro.cli(Args)
+    check_outputs([args.table], output=(args.output, ".pdf"))
     table = read_differences(args.table)
     plt.rcParams.update(STYLE)
     save_figure(draw(table), args.output)

@@ -36,6 +36,7 @@ from analysis.plotting import (
 )
 from analysis.runs import Run, common_iterations, read_run
 from envs.errors import UsageError, run_command_line
+from envs.files import check_outputs
 
 PROTOCOL_STYLES = {
     "paper": {},
@@ -140,6 +141,7 @@ def draw(env: str, panels: tuple[Panel, ...], runs: dict[tuple[str, str], Run], 
 def main() -> None:
     """Draw and save."""
     args = tyro.cli(Args)
+    check_outputs(args.runs, output=(args.output, ".pdf"))
     env = envs.get(args.env).name
     if args.kind not in figures_of(env):
         raise UsageError(f"The paper has no figure {args.kind} of '{env}': there are {', '.join(figures_of(env))}.")

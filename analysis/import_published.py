@@ -7,6 +7,7 @@ mean return of all the LLM's episodes, as in the authors' figures. The five runs
 network of their own and are seeds; those of loro handed one network on and are repeats (papers' notes A10, 1).
 """
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -119,9 +120,11 @@ def main() -> None:
                 "source": f"{REPOSITORY}/blob/{COMMIT}/data/{published.cache.name}",
                 "source_sha256": sha256(published.cache),
             }
+            table = "\n".join(lines) + "\n"
+            description["csv_sha256"] = hashlib.sha256(table.encode()).hexdigest()
             output = args.output / env / f"{arm}.csv"
             write_text(output.with_suffix(".json"), json.dumps(description, indent=2, sort_keys=True) + "\n")
-            write_text(output, "\n".join(lines) + "\n")
+            write_text(output, table)
 
 
 if __name__ == "__main__":

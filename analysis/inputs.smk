@@ -145,9 +145,10 @@ def defect_controls(prefix):
 def claimed_runs(prefix):
     """List the runs that the paper's claims are about: under `paper`, and LORO under `released` too."""
     runs = []
-    for claim in yaml.safe_load(Path("config/claims.yaml").read_text())["claims"]:
+    content = yaml.safe_load(Path("config/claims.yaml").read_text())
+    for claim in content["claims"]:
         arms = [claim["arm"], *([claim["against"]] if "against" in claim else [])]
-        for env in [env for env in claim.get("environments", ENVIRONMENTS) if env in ENVIRONMENTS]:
+        for env in [env for env in claim.get("environments", content["environments"]) if env in ENVIRONMENTS]:
             runs += [f"{prefix}results/runs/paper/{env}/{arm}.csv" for arm in arms]
             runs += [f"{prefix}results/runs/released/{env}/{arm}.csv" for arm in arms if arm.startswith("loro_")]
     return list(dict.fromkeys(runs))

@@ -68,6 +68,8 @@ def read_claims(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         _ = content["rule"]["fewest_seeds"] + content["rule"]["margin"]
         content = {"optima": {}, "notes": {}, **content}
+        for claim in content["claims"]:
+            claim.setdefault("environments", content.get("environments", list(envs.ENVIRONMENTS)))
         wrong = [claim["claim"] for claim in content["claims"] if not sound(claim)]
         named = {env for part in ("optima", "notes") for env in content[part]}
         named |= {env for claim in content["claims"] for env in [*environments_of(claim), *claim.get("left_out", {})]}

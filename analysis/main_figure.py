@@ -40,6 +40,7 @@ from analysis.plotting import (
 )
 from analysis.runs import POLICIES, Run, common_iterations, read_run, select_runs
 from envs.errors import UsageError, run_command_line
+from envs.files import check_outputs
 
 CURVES = {
     ("online", "paper"): ("online RL", {"color": BLUE}),
@@ -169,6 +170,7 @@ def left_out(panels: dict[str, dict[tuple[str, str] | str, Run]]) -> str:
 def main() -> None:
     """Draw and save."""
     args = tyro.cli(Args)
+    check_outputs(args.runs, output=(args.output, ".pdf"))
     runs = select_runs([read_run(path) for path in args.runs], args.llm, args.tau, args.pretrain_steps)
     over_steps = args.over == "steps"
     if over_steps:

@@ -22,7 +22,7 @@ from analysis.runs import POLICIES, PROTOCOLS, Run, common_iterations, read_run
 from analysis.statistics import bootstrap_interval, interquartile_mean
 from analysis.wording import Write, estimate, number, short, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
-from envs.files import write_text
+from envs.files import check_outputs, write_text
 
 ARMS = {
     "online": "online RL",
@@ -221,6 +221,7 @@ def markdown(rows: list[dict[str, object]], known: tuple[str, ...]) -> str:
 def main() -> None:
     """Write the table as CSV and Markdown."""
     args = tyro.cli(Args)
+    check_outputs(args.runs, output=(args.output, ".csv"))
     if not args.runs:
         raise UsageError("There are no runs to put into a table.")
     rows = tidy([read_run(path) for path in args.runs])

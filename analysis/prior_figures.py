@@ -33,7 +33,7 @@ from analysis.statistics import (
 )
 from analysis.wording import estimate, fixed, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
-from envs.files import write_text
+from envs.files import check_outputs, write_text
 from envs.text import describe
 
 Kind = Literal["online", "offline", "ppo", "ablations"]
@@ -484,6 +484,7 @@ def order(run: PriorRun) -> tuple:
 def main() -> None:
     """Draw the figure and write the table."""
     args = tyro.cli(Args)
+    check_outputs(args.runs, output=(args.output, ".pdf"), table=(args.table, ".csv"))
     runs = sorted((read_prior_run(path) for path in args.runs), key=order)
     plt.rcParams.update(STYLE)
     comparisons: list[dict] = []

@@ -3,11 +3,12 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.runs import COLUMNS, description
+from analysis.runs import COLUMNS, POLICIES, check_counts, check_digest, description, read_rows
 from envs.errors import Failure, UsageError
 from envs.text import NAMES, TEXT_ENVIRONMENTS
 
@@ -67,10 +68,9 @@ def read_prior_run(path: Path) -> PriorRun:
         raise UsageError(f"{path} is not named like a run with priors: .../prior/<env>/<arm>.csv.")
     if not path.is_file():
         raise UsageError(f"There is no run {path}.")
-    try:
-        table = pd.read_csv(path)
-    except ValueError as error:
-        raise Failure(f"Run {path} cannot be read as a table ({error}).") from error
+    told = description(path)
+    check_digest(path, told.get("csv_sha256"))
+    table = read_rows(path)
     if list(table.columns[: len(COLUMNS)]) != COLUMNS or "eval_success" not in table or table.empty:
         raise Failure(
             f"Run {path} does not have the columns {','.join(COLUMNS)} and eval_success, and rows below them."
@@ -84,4 +84,15 @@ def read_prior_run(path: Path) -> PriorRun:
             raise Failure(f"Run {path} is incomplete: {column} is not a finite number everywhere.")
     alpha, size = name["alpha"], name["size"]
     numbers = (float(alpha) if alpha else None, name["k"], int(size) if size else None)
+    check_description(path, env, name["arm"], table, told.get("arguments", {}))
     return PriorRun(path, env, name["arm"], name["prior"], *numbers, table)
+
+
+def check_description(path: Path, env: str, arm: str, table: pd.DataFrame, told: dict[str, Any]) -> None:
+    """Raise Failure where a run is not of the environment, seeds or iterations that its .json says were made."""
+    evaluated_in = told.get("eval_env") or told.get("env", env)
+    if evaluated_in != env:
+        raise Failure(f"{path} was made in {evaluated_in}.")
+    if arm not in POLICIES:
+        counts = {"seeds": table.seed.nunique(), "iterations": int(table.iteration.max()) + 1}
+        check_counts(path, counts, told)

@@ -20,8 +20,9 @@ import tyro
 
 import envs
 from analysis.coverage import KEY, read_measured
+from analysis.prior_quality import read_prior
 from analysis.prior_runs import read_prior_run
-from analysis.runs import POLICIES, description, read_run
+from analysis.runs import POLICIES, description, read_own_run, read_run
 from envs.datasets import load_dataset, read_meta
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import write_text, written_whole
@@ -79,9 +80,6 @@ def check_prior_run(run: Path) -> dict:
     """Return the .json of a run at prior/<env>/<arm>.csv; raise Failure when the run is not what it should be."""
     content, described = read_prior_run(run), describe_run(run)  # refuses damaged, doubled and incomplete rows
     arguments = described["arguments"]
-    evaluated_in = arguments.get("eval_env") or arguments["env"]
-    if evaluated_in != content.env:
-        raise Failure(f"{run} was made in {evaluated_in}.")
     if content.arm in POLICIES:
         return described
     alpha = "alpha" if content.learner == "ppo" else "temperature"
@@ -100,8 +98,12 @@ def check_prior_run(run: Path) -> dict:
 def check_dataset(folder: Path) -> None:
     """Raise Failure when the episodes in <env>/<llm>/ cannot be trusted."""
     episodes = load_dataset(folder, folder.parent.name)
-    with gzip.open(folder / "transcripts.jsonl.gz", "rt", encoding="utf-8") as file:
-        told = [(row["episode"], row["step"], row["action"]) for row in map(json.loads, file)]
+    transcripts = folder / "transcripts.jsonl.gz"
+    try:
+        with gzip.open(transcripts, "rt", encoding="utf-8") as file:
+            told = [(row["episode"], row["step"], row["action"]) for row in map(json.loads, file)]
+    except (EOFError, gzip.BadGzipFile, ValueError, KeyError, TypeError) as error:
+        raise Failure(f"{transcripts} is damaged ({error}); collect the episodes anew.") from error
     played = [(i, t, action.tolist()) for i, episode in enumerate(episodes) for t, action in enumerate(episode.actions)]
     if told != played:
         raise Failure(f"The transcript in {folder} does not tell what was played.")
@@ -126,7 +128,7 @@ def main() -> None:
         described = check(run)
         if run.stem.split("_")[0] in POLICIES:
             continue
-        shared = {"torch": described["versions"].get("torch")}
+        shared = {"torch": described.get("versions", {}).get("torch")}
         shared |= {name: described["arguments"].get(name) for name in HYPER_PARAMETERS}
         for name, value in shared.items():
             first, other = alike.setdefault((f"{run.parts[-2]} {described.get('algorithm')}", name), (value, run))
@@ -136,6 +138,12 @@ def main() -> None:
     collected = [meta.parent for meta in metas if "decision" in read_meta(meta.parent)]
     for folder in collected:
         check_dataset(folder)
+    for prior in sorted((args.tree / "results/priors").glob("*/*.jsonl")):
+        read_prior(prior)
+    for reference in sorted((args.tree / "results/reference").glob("*.csv")):
+        read_own_run(reference)
+    fresh = args.tree / COVERAGE
+    coverage = joined_coverage(fresh, args.to / COVERAGE) if fresh.exists() else None
     for run in runs:
         for source in (run, run.with_suffix(".json")):
             target = args.to / "results/runs" / Path(*source.parts[-3:])
@@ -149,8 +157,8 @@ def main() -> None:
             shutil.copyfile(prior, temporary)
     beside = [path for kind in ("csv", "json") for path in (args.tree / "results/reference").glob(f"*.{kind}")]
     beside += [path for run in again for path in (run, run.with_suffix(".json"))]
-    if (args.tree / COVERAGE).exists():
-        write_text(args.to / COVERAGE, joined_coverage(args.tree / COVERAGE, args.to / COVERAGE))
+    if coverage is not None:
+        write_text(args.to / COVERAGE, coverage)
     for name in [*PRODUCTS, *(path.relative_to(args.tree) for path in beside)]:
         if (args.tree / name).exists():
             with written_whole(args.to / name) as temporary:

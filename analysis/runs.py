@@ -1,5 +1,6 @@
 """Reading runs: .../<protocol>/<env>/<arm>.csv, where <arm> is arm_llm_tau_n without what does not concern it."""
 
+import io
 import json
 import re
 from collections.abc import Iterable
@@ -128,11 +129,22 @@ def read_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise UsageError(f"There is no run {path}.")
     check_digest(path, description(path).get("csv_sha256"))
+    table = read_rows(path)
+    _check_table(path, table)
+    return table
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """Read a run's CSV; raise Failure where it is no table, or its last line is not whole."""
     try:
-        table = pd.read_csv(path)
+        text = path.read_text(encoding="utf-8")
+        table = pd.read_csv(io.StringIO(text))
     except ValueError as error:  # of pandas' parser, or an encoding that is not UTF-8
         raise Failure(f"Run {path} cannot be read as a table ({error}).") from error
-    _check_table(path, table)
+    if (
+        not text.endswith("\n") or len({line.count(",") for line in text.splitlines()}) > 1
+    ):  # pandas fills such lines up
+        raise Failure(f"Run {path} is incomplete: it was cut off within a line.")
     return table
 
 
@@ -194,9 +206,14 @@ def check_whole(run: Run, described: dict[str, Any]) -> None:
     """Raise Failure where a run lacks seeds, repeats or iterations that its .json says were made."""
     told = described.get("arguments", {})
     rows = {"seeds": run.table.seed.nunique(), "carry_over": run.table.repeat.nunique(), "iterations": run.iterations}
-    for name, count in rows.items():
+    check_counts(run.path, rows, told)
+
+
+def check_counts(path: Path, counts: dict[str, int], told: dict[str, Any]) -> None:
+    """Raise Failure where a run has other numbers of seeds, repeats or iterations than its .json says."""
+    for name, count in counts.items():
         if told.get(name, count) != count:
-            raise Failure(f"{run.path} has {name} {count}, and was made with {told[name]}: it is not whole.")
+            raise Failure(f"{path} has {name} {count}, and was made with {told[name]}: it is not whole.")
 
 
 def check_digest(path: Path, recorded: str | None) -> None:

@@ -42,7 +42,7 @@ from analysis.statistics import (
 )
 from analysis.wording import fixed, number, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
-from envs.files import write_text
+from envs.files import check_outputs, write_text
 
 FEWEST = {"paper": 5, "released": 3}
 """Seeds (chains) below which a cell is named in the table's foot."""
@@ -340,6 +340,7 @@ def markdown(table: pd.DataFrame, runs: Runs, arms: list[str]) -> str:
 def main() -> None:
     """Write the tables."""
     args = tyro.cli(Args)
+    check_outputs(args.runs, output=(args.output, ".csv"))
     runs = read_runs(args.runs)
     if not runs:
         raise UsageError("There are no runs to put into a table.")

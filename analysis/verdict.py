@@ -39,7 +39,7 @@ from analysis.runs import POLICIES, PROTOCOLS, common_iterations, read_runs
 from analysis.statistics import Estimate
 from analysis.wording import fixed, flowed, number, signed, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
-from envs.files import write_text
+from envs.files import check_outputs, write_text
 
 SUMMARIES = {
     "published": ("published", SUM, GREY),
@@ -357,12 +357,16 @@ def draw_alone(axes: Axes, one: Judged, margin: float) -> None:
 def main() -> None:
     """Judge, draw and write."""
     args = tyro.cli(Args)
+    check_outputs([args.claims, *args.runs, *args.again], output=(args.output, ".md"), figure=(args.figure, ".pdf"))
     content = read_claims(args.claims)
     of_priors = [path for path in args.runs if path.parts[-3:-2] == ("prior",)]
     runs = read_runs(path for path in args.runs if path not in of_priors)
     for env in envs.ENVIRONMENTS:
         common_iterations(list(runs.values()), env)  # raises where lengths differ
     again = read_runs(args.again)
+    for key in again.keys() & runs.keys():
+        if shared := set(again[key].table.seed) & set(runs[key].table.seed):
+            raise UsageError(f"--again {again[key].path} has seeds of {runs[key].path}, {sorted(shared)}: give others.")
     judged = [judge(claim, runs, content, again) for claim in content["claims"]]
     compared = [pair for one in judged for pairs in one.pairs.values() for pair in pairs.values()]
     ended = [ends for one in judged for of_protocol in one.ends.values() for ends in of_protocol.values()]

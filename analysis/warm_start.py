@@ -30,7 +30,7 @@ from analysis.plotting import LEGEND, STYLE, Curve, draw_panel, explanations, sa
 from analysis.runs import Run, common_iterations, description, read_own_run
 from analysis.wording import number, reading, short, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
-from envs.files import write_text
+from envs.files import check_outputs, write_text
 
 SAME = ("env", "protocol", "iterations", "iteration_steps", "eval_episodes", "eval_horizon", "horizon", "double_step")
 """Arguments in which runs must agree for their returns to compare."""
@@ -155,6 +155,8 @@ def draw(runs: list[Run], other: Run) -> plt.Figure:
 def main() -> None:
     """Print or write the comparison, and draw the figure."""
     args = tyro.cli(Args)
+    outputs = {"output": (args.output, ".md"), "figure": (args.figure, ".pdf")}
+    check_outputs([*args.runs, args.against], **{name: out for name, out in outputs.items() if out[0] is not None})
     if not 1 <= len(args.runs) <= len(COLOURS):
         raise UsageError(f"--runs: give one to {len(COLOURS)} runs, not {len(args.runs)}.")
     other, *runs = map(read_learner, (args.against, *args.runs))

@@ -121,11 +121,14 @@ def save_dataset(
 def read_meta(path: Path) -> dict[str, Any]:
     """Return a dataset's `meta.json`; raise UsageError when there is no dataset, Failure when it is damaged."""
     try:
-        return json.loads((path / "meta.json").read_text(encoding="utf-8"))
+        meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageError(f"No dataset at {path}: meta.json is missing; collect or import it first.") from error
     except (ValueError, UnicodeDecodeError) as error:
         raise Failure(f"Dataset {path}: meta.json is not valid JSON; make the dataset anew.") from error
+    if not isinstance(meta, dict):
+        raise Failure(f"Dataset {path}: meta.json does not describe a dataset; make the dataset anew.")
+    return meta
 
 
 def load_dataset(path: Path, env_name: str) -> list[Episode]:

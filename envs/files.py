@@ -6,13 +6,13 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
-from envs.errors import Failure
+from envs.errors import Failure, UsageError
 
 
 @contextmanager
@@ -35,6 +35,29 @@ def written_whole(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         remove(temporary)
+
+
+TOGETHER = {".pdf": (".pdf", ".png"), ".csv": (".csv", ".md"), ".md": (".md", ".csv")}
+"""What a program writes beside a figure or a table that it is asked for."""
+
+
+def check_outputs(inputs: Iterable[Path], **outputs: tuple[Path, str]) -> None:
+    """Check, before any work, the outputs that a program is asked for: by option, the path and how it must end.
+
+    Raises UsageError for another ending, a folder, or a file, with what goes beside it, that is an input or another
+    output: it would be lost.
+    """
+    taken = {path.resolve(): f"the input {path}" for path in inputs}
+    for option, (path, ending) in outputs.items():
+        if path.suffix != ending:
+            raise UsageError(f"--{option} {path}: the name must end in {ending}.")
+        for suffix in TOGETHER[ending]:
+            file = path.with_suffix(suffix)
+            if file.is_dir():
+                raise UsageError(f"--{option} {path}: {file} is a folder; give the name of a file.")
+            if file.resolve() in taken:
+                raise UsageError(f"--{option} {path}: {file} would replace {taken[file.resolve()]}; give another name.")
+            taken[file.resolve()] = f"what --{option} writes"
 
 
 def remove(path: Path) -> None:

@@ -29,8 +29,10 @@ RANGES = {
     **dict.fromkeys(("seeds", "threads", "tau", "iterations", "iteration_steps", "carry_over"), (1, INFINITY)),
     **dict.fromkeys(("eval_episodes", "batch_size", "buffer_size", "hidden_size"), (1, INFINITY)),
     **dict.fromkeys(("target_update_interval", "offline_target_update_interval"), (1, INFINITY)),
-    **dict.fromkeys(("first_seed", "pretrain_steps", "eval_horizon"), (0, INFINITY)),
-    **dict.fromkeys(("gamma", "epsilon", "smoothing", "learning_rate"), (0, 1)),
+    "first_seed": (0, 2**32),
+    **dict.fromkeys(("pretrain_steps", "eval_horizon"), (0, INFINITY)),
+    **dict.fromkeys(("gamma", "epsilon", "smoothing", "learning_rate", "gae_lambda"), (0, 1)),
+    **dict.fromkeys(("clip_coef", "vf_coef", "max_grad_norm", "ent_coef"), (0, INFINITY)),
 }
 """The least and the largest value of the arguments that have one."""
 

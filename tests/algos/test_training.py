@@ -204,6 +204,7 @@ def bad_inputs(tmp_path):
         "output is no csv": ("dqn", ["--output", tmp_path / "run.txt"], 2, ".csv"),
         "output folder is a file": ("dqn", ["--output", tmp_path / "data/meta.json/run.csv"], 1, "Cannot write"),
         "double step elsewhere": ("dqn", [*ok, "--double-step", "True"], 2, "represented-pong"),
+        "endless evaluation": ("dqn", [*ok, "--eval-horizon", "0"], 2, "an episode may never end"),
     }
 
 

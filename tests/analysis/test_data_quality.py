@@ -91,7 +91,7 @@ def test_llms_that_played_the_same_episodes_share_their_rows(tmp_path, monkeypat
     assert {llm for _, _, llm in rows} == {"qwen-7b"}
     assert "- CartPole: twin played the very episodes of qwen-7b; its rows are the same.\n" in text
     missing = text.split("## Missing")[1]
-    assert "other (loro, mix)" in missing and "twin" not in missing
+    assert "other (loro N=3000, mix)" in missing and "twin" not in missing
 
 
 def test_equal_runs_are_one_point_and_the_table_says_so(tmp_path, monkeypatch, capsys):

@@ -140,7 +140,7 @@ def test_a_distance_that_rests_on_one_chain_looks_and_reads_otherwise(tmp_path):
         axes = defects.draw(table, runs).axes[0]
         (line,) = [line for line in axes.lines if len(line.get_xdata()) == 2 and min(line.get_xdata()) > 20]
         drawn.append(
-            (line.get_color(), line.get_linestyle(), "rests on a single one" in defects.markdown(table, runs, []))
+            (line.get_color(), line.get_linestyle(), "rests on a single one" in defects.markdown(table, runs, [], []))
         )
     plt.close("all")
     assert drawn[0][:2] != drawn[1][:2] and (drawn[0][2], drawn[1][2]) == (True, False)
@@ -186,3 +186,28 @@ def test_a_damaged_control_is_one_sentence(tmp_path, monkeypatch, capsys):
         run(["--runs", *paths, "--controls", path, "--output", tmp_path / "f.pdf", "--table", "t.csv"], monkeypatch)
     error = capsys.readouterr().err
     assert stopped.value.code == 1 and "is incomplete" in error and "Traceback" not in error
+
+
+def test_what_all_else_stands_on_is_named_where_it_is_missing(tmp_path, monkeypatch):
+    arms = [
+        ("paper", "loro", returns(5)),
+        ("paper", "loro-shifted", returns(3)),
+        ("released", "loro-shifted", returns(4)),
+    ]
+    paths = [write_run(tmp_path, protocol, "cartpole", f"{arm}_{SETTING}", v) for protocol, arm, v in arms]
+    table = tmp_path / "defects.csv"
+    run(["--runs", *paths, "--output", tmp_path / "defects.pdf", "--table", table], monkeypatch)
+    text = table.with_suffix(".md").read_text()
+    assert "- cartpole, released: no runs yet of LORO itself, carry-over, discard" in text
+    assert "Cumulative reward of LORO (qwen-7b, τ=2, N=10)" in text
+
+
+def test_runs_of_two_settings_do_not_go_together(tmp_path, monkeypatch, capsys):
+    paths = [
+        write_run(tmp_path, "paper", "cartpole", "loro_qwen-7b_tau3_n10", returns(5)),
+        write_run(tmp_path, "paper", "cartpole", f"loro-shifted_{SETTING}", returns(3)),
+    ]
+    with pytest.raises(SystemExit) as stopped:
+        run(["--runs", *paths, "--output", tmp_path / "d.pdf", "--table", tmp_path / "d.csv"], monkeypatch)
+    assert stopped.value.code == 2 and "other settings" in capsys.readouterr().err
+    assert not (tmp_path / "d.csv").exists()

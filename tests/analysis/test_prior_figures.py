@@ -212,7 +212,8 @@ def test_sound_runs_and_priors_may_be_shipped(tree, monkeypatch):
         ("cql_n25", {"transitions": 50}, "was made with transitions 50"),
         ("dqn", {"env": LAKE}, f"was made in {LAKE}"),
         ("dqn", {"eval_env": LAKE}, f"was made in {LAKE}"),
-        ("dqn", {"iterations": 9}, "should have 18 rows and has 6"),
+        ("dqn", {"iterations": 9}, "has iterations 3, and was made with 9"),
+        ("dqn", {"seeds": 5}, "has seeds 2, and was made with 5"),
     ],
 )
 def test_a_run_that_is_not_what_its_name_says_is_not_shipped(name, arguments, sentence, tmp_path):

@@ -95,6 +95,16 @@ def test_a_damaged_file_is_refused(tmp_path, how):
         read_run(path)
 
 
+def test_a_file_that_ends_within_a_number_is_refused(tmp_path):
+    """-200 cut to -20 is a number too, and pandas fills up what is missing of the line."""
+    path = write_run(tmp_path, "paper", "cartpole", "online", np.full((2, 1, 6), -200))
+    whole = path.read_text()
+    for length in (len(whole) - len("0,,,\n"), len(whole) - 1):
+        path.write_text(whole[:length])
+        with pytest.raises(Failure, match="cut off within a line"):
+            read_run(path)
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"a,b\n1,2\n", b'seed,"\n'])
 def test_what_is_no_table_is_refused(tmp_path, content):
     path = write_run(tmp_path, "paper", "cartpole", "online", [[[1]]])

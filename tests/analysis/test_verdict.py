@@ -340,6 +340,29 @@ def test_the_page_and_the_figure(tmp_path, monkeypatch, capsys):
     assert "it is better: holds" in capsys.readouterr().out
 
 
+def test_a_claim_is_about_the_environments_that_the_claims_name(tmp_path):
+    """An environment that is added to the package is none of the paper's, and decides nothing."""
+    claims = {**CONTENT, "environments": ["cartpole", "pendulum"]}
+    claims["claims"] = [{"claim": "it is better", "kind": "greater", "arm": ARM, "against": OTHER}]
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump(claims))
+    (claim,) = judging.read_claims(tmp_path / "claims.yaml")["claims"]
+    runs = runs_of(tmp_path, [60] * 6, [50] * 6)
+    assert set(judging.judge(claim, runs, CONTENT, {}).states) == {"cartpole", "pendulum"}
+
+
+def test_the_same_seeds_confirm_nothing(tmp_path, monkeypatch, capsys):
+    paths = [run.path for run in runs_of(tmp_path, [60] * 6, [50] * 6).values()]
+    claims = {**CONTENT, "claims": [{"claim": "it is better", "kind": "greater", "arm": ARM, "against": OTHER}]}
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump(claims))
+    arguments = ["--claims", tmp_path / "claims.yaml", "--runs", *paths, "--again", *paths]
+    arguments += ["--output", tmp_path / "c.md", "--figure", tmp_path / "v.pdf"]
+    monkeypatch.setattr(sys, "argv", ["verdict", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        run_command_line(verdict.main)
+    assert stopped.value.code == 2 and not (tmp_path / "c.md").exists()
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from envs.files import write_text, written_whole
+from envs.errors import UsageError
+from envs.files import check_outputs, write_text, written_whole
 
 ROOT = Path(__file__).parents[2]
 WRITER = """
@@ -59,3 +60,23 @@ def test_what_a_killed_process_left_goes_with_the_next_writing_and_that_of_a_liv
     living.communicate(b"")
     assert living.returncode == 0
     assert target.exists()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "sentence"),
+    [
+        ({"output": ("t.txt", ".csv")}, "must end in .csv"),
+        ({"output": ("", ".csv")}, "must end in .csv"),
+        ({"output": ("folder.csv", ".csv")}, "is a folder"),
+        ({"output": ("folder.md", ".md")}, "is a folder"),  # folder.csv, which goes beside it
+        ({"output": ("run.csv", ".csv")}, "would replace the input"),
+        ({"output": ("sub/../run.md", ".md")}, "would replace the input"),
+        ({"output": ("a.md", ".md"), "table": ("a.csv", ".csv")}, "would replace what --output writes"),
+    ],
+)
+def test_outputs_that_would_be_lost_or_destroy_are_refused(tmp_path, outputs, sentence):
+    (tmp_path / "folder.csv").mkdir()
+    paths = {option: (tmp_path / name if name else Path(), ending) for option, (name, ending) in outputs.items()}
+    with pytest.raises(UsageError, match=sentence):
+        check_outputs([tmp_path / "run.csv"], **paths)
+    check_outputs([tmp_path / "run.csv"], output=(tmp_path / "a.pdf", ".pdf"), table=(tmp_path / "a.csv", ".csv"))
