@@ -19,23 +19,20 @@ import yaml
 
 sys.path.insert(0, str(Path(workflow.basedir)))
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
 from snakemake.exceptions import WorkflowError
 
 import envs
+from analysis.configuration import mistake_in
 from analysis.figure_lines import KINDS, figures_of, runs_of
 from analysis.protocols import DIFFERENCES, difference_of
 
-if "tree" not in config:  # no --configfile given: the paper
+if "environments" not in config:  # no --configfile given: the paper
 
     configfile: "config/paper.yaml"
 
 
-schema = json.loads(Path("config/schema.json").read_text())
-mistake = best_match(Draft202012Validator(schema).iter_errors(config))
-if mistake:
-    raise WorkflowError(f"Configuration at {mistake.json_path}: {mistake.message}. See config/schema.json.")
+if mistake := mistake_in(config):
+    raise WorkflowError(mistake)
 
 # The commands below say `python`, as a person would type them: they mean the Python that runs Snakemake.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
@@ -512,6 +509,8 @@ rule fresh_replication:
         f"{TREE}/results/tables/replication_{{env}}.md",
     log:
         f"{TREE}/logs/tables/replication_{{env}}.log",
+    wildcard_constraints:
+        env="|".join(config["replications"]) or "none",
     shell:
         "python -m analysis.warm_start --runs {input.arms} --against {input.online} --output {output} > {log} 2>&1"
 

@@ -409,7 +409,9 @@ def read_measured(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype={"run_sha256": str})
     except (ValueError, UnicodeDecodeError) as error:
         raise Failure(f"{path} cannot be read as a table ({error}); make it anew with analysis.coverage.") from error
-    if list(table.columns) != COLUMNS or table.duplicated(KEY).any():
+    numbers = [name for name in COLUMNS if name not in (*KEY, "run_sha256", "method")]
+    sound = list(table.columns) == COLUMNS and not table.duplicated(KEY).any()
+    if not sound or not all(pd.api.types.is_numeric_dtype(table[name]) for name in numbers):
         raise Failure(f"{path} is not a table that analysis.coverage wrote, each policy and dataset once.")
     return table
 
@@ -432,6 +434,9 @@ def main() -> None:
         raise UsageError("--tau and --episodes must be at least 1.")
     runs = by_name([run for run in map(read_run, args.runs) if run.arm in MEASURED]).values()
     left = [run for run in runs if policy_file(run).exists()]
+    for env in dict.fromkeys(run.env for run in left if run.env not in GRIDS):
+        if not hasattr(envs.make(env).unwrapped, "P"):
+            raise UsageError(f"'{env}' has no bins: say in GRIDS (analysis/coverage.py) how its states are cut.")
     if not left:
         raise UsageError("None of the runs given has left its final policy (<arm>.policy.safetensors beside the CSV).")
     rows = list(measured(left, read_datasets(args.datasets), args))

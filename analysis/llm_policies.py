@@ -151,7 +151,7 @@ def play_here(env: str, horizon: int, rules: Rules, episodes: int) -> tuple[Poli
     chance = [play_episode(game, index, lambda: game.action_space.sample()) for index in range(episodes)]
     exact = envs.get(env).deterministic
     constants = []
-    for word, action in CONSTANTS[env].items():
+    for word, action in CONSTANTS.get(env, {}).items():
         plays = [play_episode(game, index, lambda a=action: a) for index in range(1 if exact else episodes)]
         constants.append(Policy(env, f"always {word}", plays, horizon, rules, exact))
     game.close()

@@ -168,8 +168,8 @@ def description(path: Path) -> dict[str, Any]:
     path = description_file(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        content.get("arguments", {}).get("env")
-    except (ValueError, AttributeError) as error:
+        _ = Path(content.get("arguments", {}).get("dataset") or "")
+    except (ValueError, AttributeError, TypeError) as error:
         raise Failure(f"{path} cannot be read ({error}); make the run anew.") from error
     return content
 

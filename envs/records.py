@@ -26,9 +26,10 @@ COLUMNS = ("env_steps", "train_return", "eval_return", "eval_length", "loss", "q
 
 INFINITY = float("inf")
 RANGES = {
-    **dict.fromkeys(("seeds", "threads", "tau", "iterations", "iteration_steps", "carry_over"), (1, INFINITY)),
+    **dict.fromkeys(("seeds", "tau", "iterations", "iteration_steps", "carry_over"), (1, INFINITY)),
     **dict.fromkeys(("eval_episodes", "batch_size", "buffer_size", "hidden_size"), (1, INFINITY)),
     **dict.fromkeys(("target_update_interval", "offline_target_update_interval"), (1, INFINITY)),
+    "threads": (1, 1024),
     "first_seed": (0, 2**32),
     **dict.fromkeys(("pretrain_steps", "eval_horizon"), (0, INFINITY)),
     **dict.fromkeys(("gamma", "epsilon", "smoothing", "learning_rate", "gae_lambda"), (0, 1)),
@@ -92,6 +93,7 @@ class Run:
         self._check_folder()
         arguments = {k: str(v) for k, v in asdict(args).items() if k not in DO_NOT_CHANGE_RESULTS}
         self.identity = {**arguments, "dataset_sha256": str(dataset_sha256), **self.prior}
+        self._check_finished()
         self.table = np.full((args.carry_over, args.seeds, args.iterations, len(columns)), np.nan)
         self.finished_blocks = 0
         self.seconds_before, self.started = 0.0, time.monotonic()
@@ -113,6 +115,22 @@ class Run:
         if getattr(self.args, "dataset", None) is not None:
             check_clock(self.args.dataset / "meta.json")
 
+    def _check_finished(self) -> None:
+        """Raise UsageError where another run, with other arguments, is finished under this name: it would be lost."""
+        described = self.output.with_suffix(".json")
+        if not (self.output.exists() and described.exists()):
+            return
+        try:
+            arguments = json.loads(described.read_text(encoding="utf-8"))["arguments"]
+        except (ValueError, KeyError, TypeError):
+            return  # nothing that tells of a run
+        for name in sorted(arguments.keys() & self.identity.keys()):
+            if str(arguments[name]) != self.identity[name]:
+                raise UsageError(
+                    f"{self.output} holds a run with other arguments ({name} was {arguments[name]} and is "
+                    f"{self.identity[name]} now): give another --output, or delete it."
+                )
+
     @property
     def seconds(self) -> float:
         """Return the time spent on this run, interruptions not counted."""
@@ -133,7 +151,11 @@ class Run:
             found = digest(self.loaded, metadata["identity"], metadata["progress"])
             if metadata.get("sha256", found) != found:  # none in checkpoints of earlier versions
                 raise ValueError("its contents have another SHA-256 than when it was written")
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            table = self.loaded.pop("table").numpy()
+            finished, seconds = progress.pop("finished_blocks"), progress.pop("seconds")
+            if not isinstance(identity, dict):
+                raise ValueError("it does not tell its arguments")
+        except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise Failure(f"Checkpoint {self.checkpoint} is damaged ({error}); delete it to start anew.") from error
         for name in sorted(identity.keys() | self.identity.keys()):
             if identity.get(name) != self.identity.get(name):
@@ -141,8 +163,9 @@ class Run:
                     f"Checkpoint {self.checkpoint} was made with other arguments ({name} was {identity.get(name)} "
                     f"and is {self.identity.get(name)} now): repeat those, or delete it to start anew."
                 )
-        self.table = self.loaded.pop("table").numpy()
-        self.finished_blocks, self.seconds_before = progress.pop("finished_blocks"), progress.pop("seconds")
+        if table.shape != self.table.shape:
+            raise Failure(f"Checkpoint {self.checkpoint} is of another version of this code; delete it to start anew.")
+        self.table, self.finished_blocks, self.seconds_before = table, finished, seconds
         return progress
 
     def restore(self, tensors: dict[str, torch.Tensor]) -> None:

@@ -204,6 +204,8 @@ def bad_inputs(tmp_path):
         "output is no csv": ("dqn", ["--output", tmp_path / "run.txt"], 2, ".csv"),
         "output folder is a file": ("dqn", ["--output", tmp_path / "data/meta.json/run.csv"], 1, "Cannot write"),
         "double step elsewhere": ("dqn", [*ok, "--double-step", "True"], 2, "represented-pong"),
+        "a weight that is no number": ("ppo", [*ok, "--ent-coef", "nan"], 2, "--ent-coef must be at least 0"),
+        "a lambda beyond 1": ("ppo", [*ok, "--gae-lambda", "7"], 2, "--gae-lambda must be from 0 to 1"),
         "endless evaluation": ("dqn", [*ok, "--eval-horizon", "0"], 2, "an episode may never end"),
     }
 
@@ -273,10 +275,30 @@ def test_checkpoint_of_other_arguments_or_damaged_is_refused(tmp_path, monkeypat
     with pytest.raises(SystemExit) as exit_info:
         run("dqn", arguments, monkeypatch)
     assert exit_info.value.code == 1 and "another version of this code" in capsys.readouterr().err
+    save_file({name: tensor for name, tensor in tensors.items() if name != "table"}, checkpoint, metadata)
+    with pytest.raises(SystemExit) as exit_info:
+        run("dqn", arguments, monkeypatch)
+    assert exit_info.value.code == 1 and "is damaged" in capsys.readouterr().err
     checkpoint.write_bytes(content)
     run("dqn", arguments, monkeypatch)
     run("dqn", [*arguments[:-1], tmp_path / "whole.csv"], monkeypatch)
     assert output.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_a_finished_run_is_not_replaced_by_another(tmp_path, monkeypatch, capsys):
+    output = tmp_path / "run.csv"
+    arguments = ["--env", "cliff-walking", *SMALL, "--seeds", 1, "--output", output]
+    run("dqn", arguments, monkeypatch)
+    whole = output.read_bytes()
+    for other in (["--env", "frozen-lake"], ["--learning-rate", 0.001]):
+        with pytest.raises(SystemExit) as exit_info:
+            run("dqn", [*arguments, *other], monkeypatch)
+        assert exit_info.value.code == 2 and "holds a run with other arguments" in capsys.readouterr().err
+    assert output.read_bytes() == whole
+    output.unlink()
+    run("dqn", arguments, monkeypatch)  # the same again is no other run
+    run("dqn", arguments, monkeypatch)
+    assert output.read_bytes() == whole
 
 
 def test_the_final_policies_play_the_last_evaluation(tmp_path, monkeypatch):

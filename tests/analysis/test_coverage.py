@@ -315,7 +315,9 @@ def test_what_was_measured_of_another_run_is_left_out_and_named(tree, monkeypatc
 def test_a_table_of_other_columns_or_with_a_row_twice_is_refused(tree, monkeypatch, capsys):
     measured = measure_tree(tree, monkeypatch)
     whole = measured.read_text()
-    for text in (whole.replace("coverage_low", "low"), whole + whole.splitlines(keepends=True)[1], "\x00"):
+    word = whole.replace(",exact,2,", ",exact,two,")
+    for text in (whole.replace("coverage_low", "low"), whole + whole.splitlines(keepends=True)[1], word, "\x00"):
+        assert text != whole
         measured.write_text(text)
         with pytest.raises(SystemExit) as stopped:
             draw_tree(tree, monkeypatch, measured)
