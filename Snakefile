@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(workflow.basedir)))
 from snakemake.exceptions import WorkflowError
 
 import envs
-from analysis.configuration import mistake_in
+from analysis.configuration import mistake_in, schema_mistake
 from analysis.figure_lines import KINDS, figures_of, runs_of
 from analysis.protocols import DIFFERENCES, difference_of
 

@@ -7,15 +7,20 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
-SCHEMA = Path(__file__).parents[1] / "config" / "schema.json"
+CONFIG = Path(__file__).parents[1] / "config"
 
 
 def mistake_in(config: dict[str, Any]) -> str | None:
     """Return what is wrong with a configuration, in one sentence; None where nothing is."""
-    mistake = best_match(Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8"))).iter_errors(config))
-    if mistake:
-        return f"Configuration at {mistake.json_path}: {mistake.message}. See config/schema.json."
-    return next(filter(None, (check(config) for check in (unknown_names, uncounted_seeds, too_few))), None)
+    checks = (schema_mistake, unknown_names, uncounted_seeds, too_few)
+    return next(filter(None, (check(config) for check in checks)), None)
+
+
+def schema_mistake(config: dict[str, Any], schema: str = "schema.json", name: str = "Configuration") -> str | None:
+    """Say where a configuration is not as its schema in config/ has it."""
+    content = json.loads((CONFIG / schema).read_text(encoding="utf-8"))
+    mistake = best_match(Draft202012Validator(content).iter_errors(config))
+    return f"{name} at {mistake.json_path}: {mistake.message}. See config/{schema}." if mistake else None
 
 
 def unknown_names(config: dict[str, Any]) -> str | None:

@@ -3,13 +3,8 @@
 # what this workflow makes goes under the tree of the configuration.
 
 PRIOR = yaml.safe_load(Path("config/prior.yaml").read_text())
-prior_mistake = best_match(
-    Draft202012Validator(json.loads(Path("config/prior.schema.json").read_text())).iter_errors(PRIOR)
-)
-if prior_mistake:
-    raise WorkflowError(
-        f"config/prior.yaml at {prior_mistake.json_path}: {prior_mistake.message}. See config/prior.schema.json."
-    )
+if mistake := schema_mistake(PRIOR, "prior.schema.json", "config/prior.yaml"):
+    raise WorkflowError(mistake)
 
 PRIOR_KINDS = ("online", "offline", "ppo", "ablations")
 PRIOR_PRODUCTS = [
