@@ -23,7 +23,7 @@ import envs
 from analysis.colours import BLACK, BLUE, GREY, ORANGE
 from analysis.import_released import episode_limits
 from analysis.main_table import ARMS
-from analysis.plotting import LEGEND, STYLE, save_figure, short_episodes, write_title
+from analysis.plotting import LEGEND, STYLE, save_figure, cut_off_notes, write_title
 from analysis.scales import SCALES
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import check_outputs
@@ -101,7 +101,7 @@ def draw(table: pd.DataFrame) -> plt.Figure:
         rows = table[table.env == env]
         draw_panel(axes, rows)
         limits = {llm: limit for llm, limit in episode_limits(env).items() if limit and (rows.llm == llm).any()}
-        write_title(axes, envs.get(env).title, short_episodes(env, limits))
+        write_title(axes, envs.get(env).title, cut_off_notes(env, limits))
         axes.set_yticks(range(len(SHOWN)), [ARMS[arm] for arm in SHOWN])
         axes.tick_params(axis="y", length=0)
     figure.suptitle("difference from online RL, per evaluation, normalised; bars: 95% intervals", fontsize=7)

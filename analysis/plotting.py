@@ -173,7 +173,7 @@ def write_title(axes: Axes, title: str, notes: list[str]) -> None:
 
 def unlike_returns(env: str, runs: list[Run]) -> list[str]:
     """Say which of an environment's runs have returns that do not compare with the others', and why."""
-    notes = short_episodes(env, {run.llm: limit for run in runs if (limit := episode_limit(run))})
+    notes = cut_off_notes(env, {run.llm: limit for run in runs if (limit := episode_limit(run))})
     if env == TWO_STEPS:
         theirs = [name for name in ("released", "published") if any(run.protocol == name for run in runs)]
         notes += [f"{', '.join(theirs)}: whole games, two steps an action"] if theirs else []
@@ -182,7 +182,7 @@ def unlike_returns(env: str, runs: list[Run]) -> list[str]:
     return notes
 
 
-def short_episodes(env: str, limits: dict[str, int]) -> list[str]:
+def cut_off_notes(env: str, limits: dict[str, int]) -> list[str]:
     """Say of which LLMs the episodes were cut off after fewer steps than an evaluation's."""
     notes, horizon = [], envs.get(env).horizon
     for steps in sorted(set(limits.values())):
