@@ -23,7 +23,7 @@ import envs
 from analysis.colours import BLACK, BLUE, GREY, ORANGE
 from analysis.import_released import episode_limits
 from analysis.main_table import ARMS
-from analysis.plotting import LEGEND, STYLE, save_figure, cut_off_notes, write_title
+from analysis.plotting import LEGEND, STYLE, cut_off_notes, save_figure, write_title
 from analysis.scales import SCALES
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import check_outputs
