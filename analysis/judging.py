@@ -169,6 +169,7 @@ def judge_states(
                 told = f"not {AFTER}" + f", but {STEPS_AFTER}" * at_equal_steps
                 remarks.append(f"{title}: {state} by the sum; {told}{short_episodes(here[env])}.")
         remarks += other_measures(here[env], kind, state, rule)
+        remarks += weak_likeness(here[env], rule) if state == "alike" else []
     evidence = "; ".join(f"{state}: {', '.join(names)}" for state, names in words.items() if names)
     return Judged(claim, verdict, evidence, pairs, states, p_values, tuple(remarks))
 
@@ -202,6 +203,17 @@ def other_measures(pair: Pair | None, kind: str, state: str, rule: dict[str, Any
     told = [f"{other} {', '.join(names)}" for other, names in shown.items() if other not in ("open", state)]
     title = envs.get(pair.env).title
     return [f"{title}: {state} by the sum; {'; '.join(told)} (single intervals, not corrected)."] if told else []
+
+
+def weak_likeness(pair: Pair, rule: dict[str, Any]) -> list[str]:
+    """Say where two arms are alike by the margin and yet differ, or are alike because neither learns."""
+    told, (_, low, high), scale = [], pair.difference(), SCALES[pair.env]
+    if low > 0 or high < 0:
+        shown = "higher" if low > 0 else "lower"
+        told.append(f"{shown} by its interval; the margin is {number(rule['margin'] * pair.scale)}")
+    if all(values.mean() <= scale.random + rule["margin"] * scale.width for values in pair.rewards(END)):
+        told.append("neither arm ends above random play by more than the margin")
+    return [f"{envs.get(pair.env).title}: alike by the margin, but {', and '.join(told)}."] if told else []
 
 
 def judge_factor(claim: dict[str, Any], pairs: dict[str, dict[str, Pair | None]], content: dict[str, Any]) -> Judged:

@@ -21,7 +21,6 @@ SCALE = Scale(0, 100, "made up")
 CONTENT = {
     "rule": {"fewest_seeds": 5, "margin": 0.05},
     "optima": dict.fromkeys(envs.ENVIRONMENTS, 100),
-    "cut_off": {"pendulum": {"qwen-7b": 50}},
     "notes": {},
 }
 ARM, OTHER, MIX = "loro_qwen-7b_tau2_n10", "online", "mix_qwen-7b_tau2"
@@ -338,6 +337,17 @@ def test_the_page_and_the_figure(tmp_path, monkeypatch, capsys):
     for name in ("c.md", "v.pdf", "v.png"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert "it is better: holds" in capsys.readouterr().out
+
+
+def test_likeness_that_says_little_is_told(tmp_path):
+    """The margin is 5 an evaluation: a smaller difference that is there, and two arms that stand still."""
+    judged = judge(runs_of(tmp_path, [53, 50, 2, 50, 50, 50], [50] * 2 + [2] + [50] * 3), kind="alike", against=OTHER)
+    assert set(judged.states.values()) == {"alike"}
+    first, second = judged.remarks
+    assert first.startswith("CartPole: alike by the margin, but higher by its interval; the margin is 1")
+    assert (
+        second == "CliffWalking: alike by the margin, but neither arm ends above random play by more than the margin."
+    )
 
 
 def test_a_claim_is_about_the_environments_that_the_claims_name(tmp_path):
