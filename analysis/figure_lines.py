@@ -80,8 +80,8 @@ def panels_of(kind: str, env: str) -> tuple[Panel, ...]:
         lines = [online, Line(loro("qwen-7b", 10, 1000), "LORO (N=1000)", ORANGE)]
         lines.append(Line(loro("qwen-7b-sft", 10, 1000), "LORO, LLM tuned by PPO", GREEN))
         if env == "frozen-lake":
-            lines.append(Line(loro("deepseek-7b", 10, 1000), "LORO, long chain of thought, 7B", PURPLE))
-            lines.append(Line(loro("deepseek-14b", 10, 1000), "LORO, long chain of thought, 14B", SKY))
+            lines.append(Line(loro("deepseek-7b", 10, 1000), "LORO, chain of thought, 7B", PURPLE))
+            lines.append(Line(loro("deepseek-14b", 10, 1000), "LORO, chain of thought, 14B", SKY))
         return (Panel(0, 0, "", tuple(lines)),)
     raise KeyError(f"{env}_{kind}")
 

@@ -108,7 +108,7 @@ def draw(env: str, panels: tuple[Panel, ...], runs: dict[tuple[str, str], Run], 
     bottoms, tops = zip(*(limits_of(curves, [], iterations) for _, curves in drawn if curves), strict=True)
     for panel, curves in drawn:
         axes = grid[panel.row, panel.column]
-        width = 80 if len(panels) == 1 else 54
+        width = 72 if len(panels) == 1 else 50
         hidden = [part for note in on_one_line(curves, [], iterations) for part in textwrap.wrap(note, width)]
         notes = [*missing_lines(panel, runs, width), *hidden]
         if len(panels) == 1:
@@ -132,7 +132,7 @@ def draw(env: str, panels: tuple[Panel, ...], runs: dict[tuple[str, str], Run], 
     entries = legend(
         [line for panel in panels for line in panel.lines], runs, [c for _, curves in drawn for c in curves]
     )
-    figure.legend(handles=entries, loc="outside lower center", ncols=2 if columns == 1 else 4, **LEGEND)
+    figure.legend(handles=entries, loc="outside lower center", ncols={1: 2, 2: 3}.get(columns, 4), **LEGEND)
     if len(panels) > 1:
         figure.suptitle("\n".join([envs.get(env).title, *unlike]), fontsize=8)
     return figure

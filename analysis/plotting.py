@@ -287,7 +287,7 @@ def explanations(curves: list[Curve]) -> list[Artist]:
 def several(counts: set[int]) -> str:
     """Write one number, or the least and the largest of several."""
     least, most = min(counts), max(counts)
-    return str(least) if least == most else f"{least} to {most}"
+    return str(least) if least == most else f"{least}–{most}"
 
 
 def save_figure(figure: plt.Figure, output: Path) -> None:

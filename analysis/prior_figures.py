@@ -290,7 +290,7 @@ def draw_learning(runs: list[PriorRun], learner: str) -> plt.Figure:
     grid[0, 0].set_ylabel("success (greedy)")
     grid[1, 0].set_ylabel("return (greedy)")
     smoothed = f"running means over {WINDOW} evaluations, means over seeds with 95% intervals"
-    legend(figure, grid, f"{smoothed}; dashed: the prior alone, without learning")
+    legend(figure, grid, f"{smoothed}\ndashed: the prior alone, without learning")
     return figure
 
 

@@ -148,7 +148,7 @@ def test_the_legend_tells_how_many_seeds_and_chains_an_interval_is_of(tmp_path):
     paths.append(write_run(tmp_path, "released", "cartpole", f"loro_{SETTING}", RANDOM.random((3, 5, 8))))
     panel = main_figure.drawn_runs([read_run(path) for path in paths], "cartpole")
     labels = [entry.get_label() for entry in main_figure.legend_handles([panel])]
-    assert "95% interval (5 to 10 seeds, 3 chains)" in labels
+    assert "95% interval (5–10 seeds, 3 chains)" in labels
 
 
 def test_constant_returns_are_drawn(tmp_path):

@@ -91,7 +91,7 @@ def test_a_chain_says_that_it_is_one(own, tmp_path, monkeypatch, capsys):
         ({"env": "chess"}, 2, "does not tell how"),
         ({"env": ["cartpole"]}, 2, "does not tell how"),
         ({"tau": "2"}, 2, "does not tell how"),
-        ({"dataset": 5}, 2, "does not tell how"),
+        ({"dataset": 5}, 1, "cannot be read"),
     ],
 )
 def test_runs_that_do_not_compare_are_one_sentence(own, monkeypatch, capsys, changed, status, sentence):
