@@ -252,9 +252,12 @@ def note_of(arrow: str, outside: dict[str, float], axes: Axes) -> list[str]:
         told.pop("intervals", None)
     if {"warm-up", "published warm-up"} <= told.keys():  # the one that lies farther out
         told.pop(min(("warm-up", "published warm-up"), key=lambda name: abs(told[name])))
-    note = ", ".join(name + f" {value:,.0f}".replace("-", "−") for name, value in told.items())
+    unbroken = [f"{name}{f' {value:,.0f}'.replace('-', '−')}".replace(" ", "\u00a0") for name, value in told.items()]
     width = axes.figure.get_size_inches()[0] / axes.get_subplotspec().get_gridspec().ncols
-    return textwrap.wrap(f"{arrow} {note}", int(17 * width), break_on_hyphens=False) if told else []
+    lines = (
+        textwrap.wrap(f"{arrow}\u00a0{', '.join(unbroken)}", int(17 * width), break_on_hyphens=False) if told else []
+    )
+    return [line.replace("\u00a0", " ") for line in lines]
 
 
 def legend_entries(panels: Iterable[Axes]) -> dict[str, Artist]:
