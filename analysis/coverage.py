@@ -394,10 +394,10 @@ def measured(
                 if len(episodes) >= args.tau:
                     yield {"env": env, "policy": OPTIMAL, "data": llm} | row_of(env, optimal, episodes[: args.tau])
         for run in here:
-            visits, tau = visits_of(run, args.episodes), run.tau or args.tau
+            visits, tau, digest = visits_of(run, args.episodes), run.tau or args.tau, sha256(run.path)
             for llm, episodes in data.items():
                 if len(episodes) >= tau:
-                    named = {"env": env, "policy": run.path.stem, "data": llm, "run_sha256": sha256(run.path)}
+                    named = {"env": env, "policy": run.path.stem, "data": llm, "run_sha256": digest}
                     yield named | row_of(env, visits, episodes[:tau])
 
 

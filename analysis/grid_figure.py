@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 import matplotlib.pyplot as plt
+import numpy as np
 import tyro
 from matplotlib.artist import Artist
 from matplotlib.lines import Line2D
@@ -105,11 +106,13 @@ def draw(env: str, panels: tuple[Panel, ...], runs: dict[tuple[str, str], Run], 
     figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     drawn = [(panel, curves_of(panel, runs)) for panel in panels]
     unlike = unlike_returns(env, list(runs.values()))
-    bottoms, tops = zip(*(limits_of(curves, [], iterations) for _, curves in drawn if curves), strict=True)
+    limits = {panel: limits_of(curves, [], iterations) for panel, curves in drawn if curves}
+    bottoms, tops = zip(*limits.values(), strict=True)
     for panel, curves in drawn:
         axes = grid[panel.row, panel.column]
         width = 72 if len(panels) == 1 else 50
-        hidden = [part for note in on_one_line(curves, [], iterations) for part in textwrap.wrap(note, width)]
+        height = np.ptp(limits[panel]) if curves else 0
+        hidden = [part for note in on_one_line(curves, [], iterations, height) for part in textwrap.wrap(note, width)]
         notes = [*missing_lines(panel, runs, width), *hidden]
         if len(panels) == 1:
             write_title(axes, envs.get(env).title, [*unlike, *notes])

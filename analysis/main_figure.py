@@ -33,6 +33,7 @@ from analysis.plotting import (
     Curve,
     Level,
     explanations,
+    limits_of,
     on_one_line,
     save_figure,
     unlike_returns,
@@ -108,8 +109,9 @@ def draw_panel(
         for name, (label, style) in LEVELS.items()
         if name in panel
     ]
-    plotting.draw_panel(axes, curves, levels, iterations, over_steps)
-    return on_one_line(curves, levels, iterations)
+    bottom, top = limits_of(curves, levels, iterations, over_steps)
+    plotting.draw_panel(axes, curves, levels, iterations, over_steps, (bottom, top))
+    return on_one_line(curves, levels, iterations, top - bottom)
 
 
 def legend_handles(panels: list[dict[tuple[str, str] | str, Run]], over_steps: bool = False) -> list[Artist]:

@@ -148,17 +148,16 @@ def limits_of(
     return return_limits(np.concatenate(learnt), np.concatenate(highest), others)
 
 
-def on_one_line(curves: list[Curve], levels: list[Level], iterations: int) -> list[str]:
-    """Name the lines that lie on each other after the warm-ups, closer than CLOSE of the axis: one hides the others."""
+def on_one_line(curves: list[Curve], levels: list[Level], iterations: int, height: float) -> list[str]:
+    """Name the lines that lie on each other after the warm-ups, closer than CLOSE of the axis's `height`."""
     if not curves:
         return []
     begin = max(curve.run.tau or 0 for curve in curves)
     lines = {curve.name: curve.points(iterations, False)[1].mean(axis=0)[begin:] for curve in curves}
     lines |= {level.name: np.full(iterations - begin, level.value) for level in levels}
-    bottom, top = limits_of(curves, levels, iterations)
     groups: dict[str, list[str]] = {}
     for name, line in lines.items():
-        near = (first for first in groups if np.abs(lines[first] - line).max() <= CLOSE * (top - bottom))
+        near = (first for first in groups if np.abs(lines[first] - line).max() <= CLOSE * height)
         groups.setdefault(next(near, name), []).append(name)
     return [f"on one line: {', '.join(names)}" for names in groups.values() if len(names) > 1]
 
@@ -247,6 +246,8 @@ def room_for_notes(axes: Axes, parts: list[tuple[str, np.ndarray]], bottom: floa
 
 def note_of(arrow: str, outside: dict[str, float], axes: Axes) -> list[str]:
     """Return the lines that say how far outside of a panel named values lie, each thing told once."""
+    if not outside:
+        return []
     told = dict(outside)
     if "curves" in told:
         told.pop("intervals", None)
@@ -254,9 +255,7 @@ def note_of(arrow: str, outside: dict[str, float], axes: Axes) -> list[str]:
         told.pop(min(("warm-up", "published warm-up"), key=lambda name: abs(told[name])))
     unbroken = [f"{name}{f' {value:,.0f}'.replace('-', '−')}".replace(" ", "\u00a0") for name, value in told.items()]
     width = axes.figure.get_size_inches()[0] / axes.get_subplotspec().get_gridspec().ncols
-    lines = (
-        textwrap.wrap(f"{arrow}\u00a0{', '.join(unbroken)}", int(17 * width), break_on_hyphens=False) if told else []
-    )
+    lines = textwrap.wrap(f"{arrow}\u00a0{', '.join(unbroken)}", int(17 * width), break_on_hyphens=False)
     return [line.replace("\u00a0", " ") for line in lines]
 
 

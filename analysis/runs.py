@@ -141,9 +141,8 @@ def read_rows(path: Path) -> pd.DataFrame:
         table = pd.read_csv(io.StringIO(text))
     except ValueError as error:  # of pandas' parser, or an encoding that is not UTF-8
         raise Failure(f"Run {path} cannot be read as a table ({error}).") from error
-    if (
-        not text.endswith("\n") or len({line.count(",") for line in text.splitlines()}) > 1
-    ):  # pandas fills such lines up
+    fields = {line.count(",") for line in text.splitlines()}  # pandas fills up a line that has fewer
+    if not text.endswith("\n") or len(fields) > 1:
         raise Failure(f"Run {path} is incomplete: it was cut off within a line.")
     return table
 

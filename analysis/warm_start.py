@@ -155,8 +155,7 @@ def draw(runs: list[Run], other: Run) -> plt.Figure:
 def main() -> None:
     """Print or write the comparison, and draw the figure."""
     args = tyro.cli(Args)
-    outputs = {"output": (args.output, ".md"), "figure": (args.figure, ".pdf")}
-    check_outputs([*args.runs, args.against], **{name: out for name, out in outputs.items() if out[0] is not None})
+    check_outputs([*args.runs, args.against], output=(args.output, ".md"), figure=(args.figure, ".pdf"))
     if not 1 <= len(args.runs) <= len(COLOURS):
         raise UsageError(f"--runs: give one to {len(COLOURS)} runs, not {len(args.runs)}.")
     other, *runs = map(read_learner, (args.against, *args.runs))

@@ -41,14 +41,15 @@ TOGETHER = {".pdf": (".pdf", ".png"), ".csv": (".csv", ".md"), ".md": (".md", ".
 """What a program writes beside a figure or a table that it is asked for."""
 
 
-def check_outputs(inputs: Iterable[Path], **outputs: tuple[Path, str]) -> None:
+def check_outputs(inputs: Iterable[Path], **outputs: tuple[Path | None, str]) -> None:
     """Check, before any work, the outputs that a program is asked for: by option, the path and how it must end.
 
+    Without a path an output was not asked for.
     Raises UsageError for another ending, a folder, or a file, with what goes beside it, that is an input or another
     output: it would be lost.
     """
     taken = {path.resolve(): f"the input {path}" for path in inputs}
-    for option, (path, ending) in outputs.items():
+    for option, (path, ending) in ((option, told) for option, told in outputs.items() if told[0] is not None):
         if path.suffix != ending:
             raise UsageError(f"--{option} {path}: the name must end in {ending}.")
         for suffix in TOGETHER[ending]:

@@ -8,6 +8,7 @@ import resource
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -124,12 +125,18 @@ class Run:
             arguments = json.loads(described.read_text(encoding="utf-8"))["arguments"]
         except (ValueError, KeyError, TypeError):
             return  # nothing that tells of a run
-        for name in sorted(arguments.keys() & self.identity.keys()):
-            if str(arguments[name]) != self.identity[name]:
-                raise UsageError(
-                    f"{self.output} holds a run with other arguments ({name} was {arguments[name]} and is "
-                    f"{self.identity[name]} now): give another --output, or delete it."
-                )
+        told = {name: str(arguments[name]) for name in arguments.keys() & self.identity.keys()}
+        if changed := self._changed(told, told.keys()):
+            raise UsageError(
+                f"{self.output} holds a run with other arguments ({changed}): give another --output, or delete it."
+            )
+
+    def _changed(self, told: dict[str, str], names: Iterable[str]) -> str | None:
+        """Say which of the named arguments is another than was told; None where none is."""
+        for name in sorted(names):
+            if told.get(name) != self.identity.get(name):
+                return f"{name} was {told.get(name)} and is {self.identity.get(name)} now"
+        return None
 
     @property
     def seconds(self) -> float:
@@ -157,12 +164,11 @@ class Run:
                 raise ValueError("it does not tell its arguments")
         except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise Failure(f"Checkpoint {self.checkpoint} is damaged ({error}); delete it to start anew.") from error
-        for name in sorted(identity.keys() | self.identity.keys()):
-            if identity.get(name) != self.identity.get(name):
-                raise UsageError(
-                    f"Checkpoint {self.checkpoint} was made with other arguments ({name} was {identity.get(name)} "
-                    f"and is {self.identity.get(name)} now): repeat those, or delete it to start anew."
-                )
+        if changed := self._changed(identity, identity.keys() | self.identity.keys()):
+            raise UsageError(
+                f"Checkpoint {self.checkpoint} was made with other arguments ({changed}): "
+                "repeat those, or delete it to start anew."
+            )
         if table.shape != self.table.shape:
             raise Failure(f"Checkpoint {self.checkpoint} is of another version of this code; delete it to start anew.")
         self.table, self.finished_blocks, self.seconds_before = table, finished, seconds
