@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(workflow.basedir)))
 from snakemake.exceptions import WorkflowError
 
 import envs
-from analysis.configuration import mistake_in, schema_mistake
+from analysis.arms import read_name, run_name
+from analysis.configuration import mistake_in, mistake_in_run, schema_mistake
 from analysis.figure_lines import KINDS, figures_of, runs_of
 from analysis.protocols import DIFFERENCES, difference_of
 
@@ -260,7 +261,7 @@ rule train:
     benchmark:
         f"{TREE}/benchmarks/runs/{{protocol}}/{{env}}/{{arm}}.tsv"
     wildcard_constraints:
-        arm="online|ppo|(loro(-[a-z-]+)?|mix|ppo-bc|pretrain-on-policy|pretrain-random)_[a-z0-9._-]+",
+        arm="(?!llm-policy|random-policy)[a-z0-9._-]+",
     threads: 1
     resources:
         mem_mb=2000,
@@ -289,7 +290,7 @@ use rule train as train_again with:
         f"{TREE}/benchmarks/{{again}}/{{protocol}}/{{env}}/{{arm}}.tsv"
     wildcard_constraints:
         again="replications",
-        arm="[a-z0-9._-]+",
+        env="|".join(config["replications"]) or "none",
 
 
 # Runs beside the grid that answer one question each. Is our PPO sound? As long as CleanRL and Stable-Baselines3 train it

@@ -6,7 +6,6 @@ simulated with a fixed seed.
 """
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ import gymnasium
 import numpy as np
 
 import envs
+from analysis.arms import read_name
 from analysis.import_published import LLMS, Published, published_runs
 from analysis.import_released import (
     Record,
@@ -186,8 +186,7 @@ def pairing(source: Source) -> list[Number]:
 
 def tau_of(arm: str) -> int:
     """Return the warm-up episodes that an arm's name says; 0 where there are none."""
-    found = re.search(r"_tau(\d+)", arm)
-    return int(found[1]) if found else 0
+    return read_name(arm).tau or 0
 
 
 def starts(arm: str, returns: np.ndarray) -> np.ndarray:

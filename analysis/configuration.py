@@ -1,11 +1,17 @@
-"""What a configuration of the workflow must hold: the schema, and what its parts say of each other."""
+"""What a configuration must hold: the schema, what its parts say of each other, what a run asks of it."""
 
+import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
+
+import envs
+from analysis.arms import FORMS, PARTS, parts_of, read_name, run_name
+from analysis.protocols import DIFFERENCES, difference_of
 
 CONFIG = Path(__file__).parents[1] / "config"
 
@@ -56,3 +62,47 @@ def too_few(config: dict[str, Any]) -> str | None:
     if config["iterations"] is not None and config["iterations"] <= tau:
         return f"Configuration at $.iterations: {config['iterations']} must exceed main.tau, {tau}, which it includes."
     return None
+
+
+def mistake_in_run(config: dict[str, Any], protocol: str, env: str, name: str) -> str | None:
+    """Return why a run cannot be trained, in one sentence, before anything is; None where it can."""
+    run = read_name(name)
+    parts = parts_of(run.arm) if run else None
+    if parts is None:
+        differences = ", ".join(f"loro-{difference}" for difference in DIFFERENCES)
+        return f"Run {name}: it names no arm; there are {', '.join(PARTS)}, {differences}."
+    if any((getattr(run, part) is not None) != (part in parts) for part in FORMS):
+        return f"Run {name}: the name of this arm must be {run_name(run.arm, '<llm>', '<T>', '<N>')}."
+    difference = difference_of(run.arm)
+    if run.arm.startswith("ppo") and protocol != "paper":
+        return f"Run {name}: the authors' code has no PPO, so there is none under {protocol}."
+    if difference and env not in difference.environments:
+        return f"Run {name}: that changes nothing in {env}, only in {', '.join(difference.environments)}."
+    iterations = config["iterations"] or envs.get(env).iterations
+    if run.tau is not None and run.tau >= iterations:
+        return f"Run {name}: tau {run.tau} must be below the {iterations} iterations in {env}, which include it."
+    player = "random" if run.arm == "pretrain-random" else run.llm
+    if player is None:
+        return None
+    if player != "random" and player not in config["llms"]:
+        return f"Run {name}: the configuration has no LLM {player}; it has {', '.join(config['llms'])}."
+    episodes = episodes_of(config, env, player)
+    if episodes is None:
+        return f"Run {name}: the authors released no episodes of {player} in {env} (config/released_files.csv)."
+    if run.tau > episodes:
+        return f"Run {name}: tau {run.tau} is more than the {episodes} episodes of {player} in {env}."
+    return None
+
+
+def episodes_of(config: dict[str, Any], env: str, player: str) -> int | None:
+    """Return how many episodes of an LLM, or of random play, there are or will be; None where none can be had."""
+    shipped = Path("results/datasets", env, player, "meta.json")
+    if shipped.exists() and not config["collect_afresh"]:
+        return json.loads(shipped.read_text(encoding="utf-8"))["episodes"]
+    if player == "random":
+        return config["episodes"]["random"]
+    if config["llms"][player]["source"] == "collect":
+        return config["episodes"]["collected"]
+    with (CONFIG / "released_files.csv").open(encoding="utf-8", newline="") as file:
+        names = [row["file"] for row in csv.DictReader(file) if (row["env"], row["llm"]) == (env, player)]
+    return int(re.search(r"_Neps_(\d+)_", names[0])[1]) if names else None

@@ -15,10 +15,8 @@ MILLISECONDS = {
 
 
 def arm_file(arm):
-    """Name the run of an arm: arm_llm_tau_n, without what does not concern it."""
-    llm = "" if arm in ("pretrain-on-policy", "pretrain-random") else f"_{MAIN_LLM}"
-    steps = "" if arm == "mix" else f"_n{PRETRAIN_STEPS}"
-    return arm if arm in ("online", "ppo") else f"{arm}{llm}_tau{TAU}{steps}"
+    """Name the run of an arm with the settings of the main figure."""
+    return run_name(arm, MAIN_LLM, TAU, PRETRAIN_STEPS)
 
 
 MAIN_RUNS = [arm_file(arm) for arm in MAIN_ARMS]
@@ -190,26 +188,25 @@ def decision_arguments(wildcards):
 
 
 def offline_data(wildcards):
-    """The dataset that an arm learns from, if any."""
-    arm = wildcards.arm.split("_")[0]
-    if arm in ("online", "ppo", "pretrain-on-policy"):
-        return []
-    policy = "random" if arm == "pretrain-random" else wildcards.arm.split("_")[1]
-    return dataset(wildcards.env, policy)
+    """The dataset that an arm learns from, if any; an arm that cannot be trained is refused before anything is."""
+    if mistake := mistake_in_run(config, wildcards.protocol, wildcards.env, wildcards.arm):
+        raise WorkflowError(mistake)
+    run = read_name(wildcards.arm)
+    player = "random" if run.arm == "pretrain-random" else run.llm
+    return dataset(wildcards.env, player) if player else []
 
 
 def training_arguments(wildcards, input):
     """Turn the name of a run into the arguments of the program that makes it."""
-    arm, *details = wildcards.arm.split("_")
-    difference = difference_of(arm)
-    arguments = ["--arm", "loro" if difference else arm, "--protocol", wildcards.protocol]
+    run = read_name(wildcards.arm)
+    difference = difference_of(run.arm)
+    arguments = ["--arm", "loro" if difference else run.arm, "--protocol", wildcards.protocol]
     if difference:
         arguments += [difference.flag, difference.other(wildcards.protocol)]
-    for detail in details:
-        if detail.startswith("tau") and detail[3:].isdigit():
-            arguments += ["--tau", detail[3:]]
-        if detail.startswith("n") and detail[1:].isdigit():
-            arguments += ["--pretrain-steps", detail[1:]]
+    if run.tau is not None:
+        arguments += ["--tau", str(run.tau)]
+    if run.pretrain_steps is not None:
+        arguments += ["--pretrain-steps", str(run.pretrain_steps)]
     if input:
         arguments += ["--dataset", str(Path(input[0]).parent)]
     if config["iterations"]:

@@ -2,7 +2,6 @@
 
 import io
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 import envs
+from analysis.arms import read_name
 from analysis.protocols import difference_of
 from envs.errors import Failure, UsageError
 from envs.files import sha256
@@ -86,13 +86,12 @@ class Run:
 
 def read_run(path: Path) -> Run:
     """Read a run; raise UsageError when there is none or it is not named like one, Failure when it is damaged."""
-    name = re.fullmatch(r"([a-z-]+)(?:_([a-z0-9.-]+?))??(?:_tau(\d+))?(?:_n(\d+))?", path.stem)
+    named = read_name(path.stem)
     protocol, env = (path.parts[-3], path.parts[-2]) if len(path.parts) >= 3 else ("", "")
-    if name is None or protocol not in PROTOCOLS or env not in envs.ENVIRONMENTS:
+    if named is None or protocol not in PROTOCOLS or env not in envs.ENVIRONMENTS:
         raise UsageError(f"{path} is not named like a run: .../<protocol>/<env>/<arm>.csv.")
     table, described = read_table(path), description(path)
-    arm, llm, tau, steps = name.groups()
-    run = Run(path, protocol, env, arm, llm, int(tau) if tau else None, int(steps) if steps else None, table)
+    run = Run(path, protocol, env, **vars(named), table=table)
     check_description(run, described)
     return run
 

@@ -27,6 +27,7 @@ import pandas as pd
 import tyro
 
 import envs
+from analysis.arms import read_name
 from analysis.figure_lines import figures_of, runs_of
 from analysis.main_table import ARMS, title_of
 from analysis.measures import AXES, common_extent, cumulative, length, measurable
@@ -218,16 +219,7 @@ def compared_pairs(arms: list[str]) -> list[tuple[str, str]]:
 
 def title(name: str) -> str:
     """Name a run for reading."""
-    arm, *details = name.split("_")
-    found: dict[str, object] = {"arm": arm, "llm": None, "tau": None, "pretrain_steps": None}
-    for detail in details:
-        if detail.startswith("tau") and detail[3:].isdigit():
-            found["tau"] = detail[3:]
-        elif detail.startswith("n") and detail[1:].isdigit():
-            found["pretrain_steps"] = detail[1:]
-        else:
-            found["llm"] = detail
-    return title_of(found)
+    return title_of(vars(read_name(name)))
 
 
 def cell_lines(table: pd.DataFrame) -> list[str]:

@@ -165,6 +165,11 @@ def test_an_unknown_key_in_the_configuration_is_named(clone):
     assert not (clone / "rerun").exists()
 
 
+def test_a_run_that_cannot_be_trained_is_refused_before_anything_is(clone):
+    done = snakemake(clone, "--dry-run", "rerun/results/runs/paper/cartpole/loro_qwen-7b_tau40_n3000.csv")
+    assert done.returncode == 1 and "tau 40 is more than the 30 episodes of qwen-7b in cartpole." in done.stdout
+
+
 def test_the_whole_chain_runs_for_real(clone):
     """Tiny, and with a random player in the LLM's place, so that no model is needed."""
     config = yaml.safe_load((clone / "config/quick.yaml").read_text())

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from analysis.configuration import mistake_in
+from analysis.configuration import mistake_in, mistake_in_run
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -43,3 +43,41 @@ def test_an_llm_that_plays_here_must_play_enough():
     config = yaml.safe_load((CONFIG / "quick.yaml").read_text())
     config["episodes"]["collected"] = 5
     assert "$.episodes.collected: 5 episodes are fewer than main.tau, 10" in mistake_in(config)
+
+
+@pytest.fixture
+def paper(monkeypatch):
+    """The paper's configuration, read where the workflow reads it."""
+    monkeypatch.chdir(CONFIG.parent)
+    return yaml.safe_load((CONFIG / "paper.yaml").read_text())
+
+
+def test_every_shipped_run_can_be_trained(paper):
+    runs = [path for protocol in ("paper", "released") for path in Path("results/runs", protocol).glob("*/*.csv")]
+    trained = [path for path in runs if not path.stem.startswith(("llm-policy", "random-policy"))]
+    assert len(trained) > 100
+    for path in trained:
+        assert mistake_in_run(paper, *path.parts[-3:-1], path.stem) is None
+
+
+@pytest.mark.parametrize(
+    ("run", "words"),
+    [
+        ("paper/cartpole/lorro_qwen-7b_tau10_n3000", "it names no arm; there are online, ppo, loro,"),
+        ("paper/cartpole/loro-shifty_qwen-7b_tau10_n3000", "it names no arm"),
+        ("paper/cartpole/loro_qwen-7b_tau10", "must be loro_<llm>_tau<T>_n<N>"),
+        ("paper/cartpole/mix_qwen-7b_tau10_n3000", "must be mix_<llm>_tau<T>."),
+        ("paper/cartpole/online_tau10", "must be online."),
+        ("paper/cartpole/Online", "it names no arm"),
+        ("released/cartpole/ppo", "there is none under released"),
+        ("paper/cartpole/loro-exploration_qwen-7b_tau10_n3000", "nothing in cartpole, only in pendulum"),
+        ("paper/cartpole/pretrain-on-policy_tau150_n3000", "tau 150 must be below the 150 iterations in cartpole"),
+        ("paper/cartpole/loro_nobody_tau10_n3000", "has no LLM nobody; it has qwen-7b,"),
+        ("paper/cartpole/loro_qwen-7b-sft_tau10_n1000", "released no episodes of qwen-7b-sft in cartpole"),
+        ("paper/cartpole/mix_qwen-7b_tau40", "tau 40 is more than the 30 episodes of qwen-7b in cartpole"),
+        ("paper/cartpole/mix_qwen-coder-0.5b-verbal_tau31", "tau 31 is more than the 30 episodes"),
+        ("paper/cartpole/pretrain-random_tau101_n10", "tau 101 is more than the 100 episodes of random"),
+    ],
+)
+def test_a_run_that_cannot_be_trained_is_told_why(paper, run, words):
+    assert words in mistake_in_run(paper, *run.split("/"))
