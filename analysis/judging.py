@@ -30,10 +30,16 @@ from analysis.rule import (
 from analysis.runs import POLICIES, PROTOCOLS, Run
 from analysis.scales import SCALES
 from analysis.statistics import Estimate, bootstrap_interval, mean_difference, mean_of_means, stratified_interval
-from analysis.wording import fixed, number, with_interval
+from analysis.wording import fixed, number, signed, with_interval
 from envs.errors import UsageError
 
-KINDS = {"greater": ("higher", "lower"), "alike": ("alike", "unlike"), "factor": (), "optimal": ()}
+KINDS = {
+    "greater": ("higher", "lower"),
+    "alike": ("alike", "unlike"),
+    "no worse": ("no worse", "worse"),
+    "factor": (),
+    "optimal": (),
+}
 """What a claim says of its two arms, and what confirms or refutes that in one environment."""
 Runs = dict[tuple[str, str, str], Run]
 """By protocol, environment and name."""
@@ -67,9 +73,10 @@ def read_claims(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         _ = content["rule"]["fewest_seeds"] + content["rule"]["margin"]
-        content = {"optima": {}, "notes": {}, **content}
+        content = {"optima": {}, "notes": {}, "left_out": {}, **content}
         for claim in content["claims"]:
             claim.setdefault("environments", content.get("environments", list(envs.ENVIRONMENTS)))
+            claim["left_out"] = {**content["left_out"], **claim.get("left_out", {})}
         wrong = [claim["claim"] for claim in content["claims"] if not sound(claim)]
         named = {env for part in ("optima", "notes") for env in content[part]}
         named |= {env for claim in content["claims"] for env in [*environments_of(claim), *claim.get("left_out", {})]}
@@ -82,7 +89,7 @@ def read_claims(path: Path) -> dict[str, Any]:
     unknown = (named - set(envs.ENVIRONMENTS)) | (protocols - set(PROTOCOLS))
     if wrong or unknown:
         raise UsageError(
-            f"The claims {path}: unknown kind, no arm, nothing to compare with, or no factor in {wrong}; "
+            f"The claims {path}: no source, unknown kind, no arm, nothing to compare with, or no factor in {wrong}; "
             f"unknown environments or protocols: {sorted(unknown)}."
         )
     return content
@@ -90,7 +97,7 @@ def read_claims(path: Path) -> dict[str, Any]:
 
 def sound(claim: dict[str, Any]) -> bool:
     """Return whether a claim says all that its kind needs."""
-    needed = {"arm"} | ({"against"} if claim["kind"] != "optimal" else set())
+    needed = {"source", "arm"} | ({"against"} if claim["kind"] != "optimal" else set())
     needed |= {"factor"} if claim["kind"] == "factor" else set()
     return claim["kind"] in KINDS and needed <= set(claim)
 
@@ -115,9 +122,13 @@ def pair_of(runs: Runs, protocol: str, env: str, claim: dict[str, Any]) -> Pair 
     ours, theirs = run_of(claim["arm"]), run_of(claim["against"])
     if ours is None or theirs is None:
         return None
-    left_out = claim.get("left_out", {}).get(env, {})
-    concerned = protocol in left_out.get("protocols", PROTOCOLS)
-    return Pair(env, ours, theirs, left_out.get("why") if concerned else None)
+    return Pair(env, ours, theirs, why_left_out(claim, env, protocol))
+
+
+def why_left_out(claim: dict[str, Any], env: str, protocol: str) -> str | None:
+    """Return why an environment says nothing of a claim under a protocol; None where it does."""
+    reason = claim.get("left_out", {}).get(env, {})
+    return reason.get("why") if protocol in reason.get("protocols", PROTOCOLS) else None
 
 
 def counts(pair: Pair | None, rule: dict[str, Any]) -> bool:
@@ -134,7 +145,15 @@ def state_of(pair: Pair | None, kind: str, rule: dict[str, Any], p_value: float)
         return "open"
     if kind == "greater":
         return state_by_p_value(pair.rewards(SUM), p_value)
+    if not learnt(pair, rule):
+        return "open"
     return state_by_interval(kind, pair.difference(), rule["margin"] * pair.scale)
+
+
+def learnt(pair: Pair, rule: dict[str, Any]) -> bool:
+    """Return whether one of two arms ends above random play by more than the margin: else likeness says nothing."""
+    scale = SCALES[pair.env]
+    return any(values.mean() > scale.random + rule["margin"] * scale.width for values in pair.rewards(END))
 
 
 def judge_states(
@@ -144,14 +163,15 @@ def judge_states(
     again: dict[str, Pair | None],
 ) -> Judged:
     """Judge a claim that arms are different or alike, environment by environment."""
-    rule, kind, here = content["rule"], claim["kind"], pairs["paper"]
+    rule, kind = content["rule"], claim["kind"]
+    here = {env: pair for env, pair in pairs["paper"].items() if not why_left_out(claim, env, "paper")}
     samples = {env: pair.rewards(SUM) if counts(pair, rule) else None for env, pair in here.items()}
     p_values = adjusted_p_values(samples) if kind == "greater" else {}
     states = {env: state_of(pair, kind, rule, p_values.get(env, 1.0)) for env, pair in here.items()}
     good, bad = KINDS[kind]
     words, remarks = {state: [] for state in (good, bad, "open")}, []
     for env, pair in again.items():
-        if counts(pair, rule):
+        if env in here and counts(pair, rule):
             first, title = states[env], envs.get(env).title
             found = pair.difference()
             states[env] = confirmed(first, state_by_interval(kind, found, rule["margin"] * pair.scale))
@@ -169,8 +189,11 @@ def judge_states(
                 told = f"not {AFTER}" + f", but {STEPS_AFTER}" * at_equal_steps
                 remarks.append(f"{title}: {state} by the sum; {told}{short_episodes(here[env])}.")
         remarks += other_measures(here[env], kind, state, rule)
-        remarks += weak_likeness(here[env], rule) if state == "alike" else []
+        remarks += weak_likeness(here[env], kind, rule)
+    remarks += rests_on_one([pair for pair in here.values() if pair is not None])
     evidence = "; ".join(f"{state}: {', '.join(names)}" for state, names in words.items() if names)
+    left_out = [envs.get(env).title for env in pairs["paper"] if env not in here]
+    evidence += f"; left out: {', '.join(left_out)}" if left_out else ""
     return Judged(claim, verdict, evidence, pairs, states, p_values, tuple(remarks))
 
 
@@ -205,20 +228,34 @@ def other_measures(pair: Pair | None, kind: str, state: str, rule: dict[str, Any
     return [f"{title}: {state} by the sum; {'; '.join(told)} (single intervals, not corrected)."] if told else []
 
 
-def weak_likeness(pair: Pair, rule: dict[str, Any]) -> list[str]:
-    """Say where two arms are alike by the margin and yet differ, or are alike because neither learns."""
-    told, (_, low, high), scale = [], pair.difference(), SCALES[pair.env]
-    if low > 0 or high < 0:
+def weak_likeness(pair: Pair | None, kind: str, rule: dict[str, Any]) -> list[str]:
+    """Say where two arms are alike by the margin and yet differ, and where it says nothing, for neither learns."""
+    if kind == "greater" or not counts(pair, rule):
+        return []
+    title, (_, low, high), margin = envs.get(pair.env).title, pair.difference(), rule["margin"] * pair.scale
+    if not learnt(pair, rule):
+        return [f"{title}: open, for neither arm ends above random play by more than the margin."]
+    if -margin <= low and high <= margin and (low > 0 or high < 0):
         shown = "higher" if low > 0 else "lower"
-        told.append(f"{shown} by its interval; the margin is {number(rule['margin'] * pair.scale)}")
-    if all(values.mean() <= scale.random + rule["margin"] * scale.width for values in pair.rewards(END)):
-        told.append("neither arm ends above random play by more than the margin")
-    return [f"{envs.get(pair.env).title}: alike by the margin, but {', and '.join(told)}."] if told else []
+        return [f"{title}: {shown} by its interval, though within the margin of {number(margin)}."]
+    return []
+
+
+def rests_on_one(pairs: list[Pair]) -> list[str]:
+    """Name the environments without which the mean has the other sign, where one of the two intervals leaves out 0."""
+    told = []
+    for one in pairs if len(pairs) > 1 else []:
+        whole, rest = pooled(pairs), pooled([pair for pair in pairs if pair is not one])
+        if whole[0] * rest[0] < 0 and any(low > 0 or high < 0 for _, low, high in (whole, rest)):
+            mean, without = (with_interval(*estimate, signed(3)) for estimate in (whole, rest))
+            told.append(f"Without {envs.get(one.env).title} the mean would be {without}, not {mean}.")
+    return told
 
 
 def judge_factor(claim: dict[str, Any], pairs: dict[str, dict[str, Pair | None]], content: dict[str, Any]) -> Judged:
     """Judge "up to `factor` times": the verdict and the best environment in words."""
-    factor, here = claim["factor"], pairs["paper"]
+    factor = claim["factor"]
+    here = {env: pair for env, pair in pairs["paper"].items() if not why_left_out(claim, env, "paper")}
     enough = {env: pair for env, pair in here.items() if counts(pair, content["rule"])}
     found = {env: pair.ratio() for env, pair in enough.items()}
     if any(low >= factor for _, low, _ in found.values()):

@@ -25,7 +25,7 @@ from analysis.rule import (
 )
 from analysis.runs import POLICIES
 from analysis.statistics import Estimate, difference_interval, stratified_interval
-from analysis.wording import signed, table_lines, with_interval
+from analysis.wording import p_value, signed, table_lines, with_interval
 from envs.errors import UsageError
 from envs.text import NAMES, describe
 
@@ -36,7 +36,7 @@ INTRODUCTION = """\
 
 The rule is in the same file, with what had been read when it was written. Each claim is judged for each LLM by itself;
 both LLMs are far smaller than the paper's. Compared is success over training, the mean of all evaluations' success,
-over at least {fewest_seeds} seeds; p-values are corrected for the claim's environments (Holm). Numbers: the mean
+over at least {fewest_seeds} seeds, by Welch's t-test, corrected for the claim's environments (Holm). Numbers: the mean
 difference over the environments that have runs [stratified bootstrap interval] (how many). Scripted and uniform priors
 are controls, no LLMs: they stand beside and decide nothing. Known: these runs had been read when the rule was written.
 An evaluation takes the likeliest or best action. How often the learner succeeds as it plays in training, where actions
@@ -248,7 +248,7 @@ def claim_lines(claim: dict[str, Any], judged: list[Judged], runs: Runs, control
     rows = []
     for env in claim["environments"]:
         for one in judged:
-            state = one.states[env] + (f" (p = {one.p_values[env]:.3f})" if env in one.p_values else "")
+            state = one.states[env] + (f" ({p_value(one.p_values[env])})" if env in one.p_values else "")
             known = " (known)" if env in claim.get("known", {}).get(one.llm, []) else ""
             rows.append(environment_row(claim, env, one.llm, one.found[env], state + known))
         for control in controls:

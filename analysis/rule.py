@@ -40,10 +40,12 @@ def state_by_p_value(samples: Samples | None, p_value: float) -> str:
 
 
 def state_by_interval(kind: str, estimate: Estimate, margin: float) -> str:
-    """Return what an interval alone says: higher, lower, alike, unlike or open."""
+    """Return what an interval alone says: higher, lower, alike, unlike, no worse, worse or open."""
     _, low, high = estimate
     if kind == "greater":
         return "higher" if low > 0 else "lower" if high < 0 else "open"
+    if kind == "no worse":
+        return "no worse" if low >= -margin else "worse" if high < -margin else "open"
     if -margin <= low and high <= margin:
         return "alike"
     return "unlike" if low > margin or high < -margin else "open"

@@ -59,16 +59,17 @@ def difference_interval(a: np.ndarray, b: np.ndarray, confidence: float = CONFID
 
 
 def difference_p_value(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the two-sided p-value of mean(a) = mean(b) that belongs to `difference_interval`; 1 below two seeds.
+    """Return the two-sided p-value of mean(a) = mean(b) by Welch's t-test; 1 below two seeds.
 
-    Twice the share of the same bootstrap's differences on the other side of 0: it is below 0.05 where the 95% interval
-    does not hold 0, and never below 2 / (RESAMPLES + 1).
+    Its sides may differ in number and spread, as five seeds do from 200 episodes of a policy. A bootstrap's p-value
+    does not allow for how few they are: of two samples of five with the same mean a tenth gets one below 0.05.
     """
     if min(len(a), len(b)) < 2:
         return 1.0
-    differences = _bootstrap((a, b), _difference_of_means, CONFIDENCE).bootstrap_distribution
-    beyond = min(np.sum(differences <= 0), np.sum(differences >= 0))
-    return float(min(1, 2 * (beyond + 1) / (len(differences) + 1)))
+    if np.ptp(a) == np.ptp(b) == 0:  # no spread to measure a difference by
+        return float(a[0] == b[0])
+    (mean_a, spread_a, n_a), (mean_b, spread_b, n_b) = ((np.mean(x), np.std(x, ddof=1), len(x)) for x in (a, b))
+    return float(stats.ttest_ind_from_stats(mean_a, spread_a, n_a, mean_b, spread_b, n_b, equal_var=False).pvalue)
 
 
 def ratio_interval(a: np.ndarray, b: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float]:

@@ -37,7 +37,7 @@ from analysis.prior_verdict import read_prior_runs, section
 from analysis.rule import OPEN
 from analysis.runs import POLICIES, PROTOCOLS, common_iterations, read_runs
 from analysis.statistics import Estimate
-from analysis.wording import fixed, flowed, number, signed, table_lines, with_interval
+from analysis.wording import fixed, flowed, number, p_value, signed, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
 from envs.files import check_outputs, write_text
 
@@ -104,14 +104,18 @@ def introduction(judged: list[Judged], content: dict[str, Any], priors_follow: b
     """Return what the reader of the first table must know."""
     decided = [one for one in judged if one.verdict != OPEN]
     known = sum(bool(one.claim.get("known")) for one in decided)
+    asked = sum(one.claim["source"].startswith("ours") for one in judged)
     arms = ", ".join(f"`{arm}`" for arm in UNCHANGED_ARMS)
     where = ", ".join(envs.get(env).title for env in UNCHANGED_ENVIRONMENTS)
     more = " The second paper's claims follow in a section of their own." if priors_follow else ""
     return f"""\
-The rule is in `config/claims.yaml`, with what was changed in it after runs had been read: 95% bootstrap intervals over
-at least {content["rule"]["fewest_seeds"]} independent seeds, protocol `paper`. Where an arm is said to be better than
-another, p-values are corrected for the claim's environments (Holm). Decided are {len(decided)} of the {len(judged)}
-claims, {known} of them by runs that had been read when the rule was first written.
+The paper's full text was not at hand: {len(judged) - asked} of the claims are its abstract's or reported by a review,
+{asked} are ours, asked of its figures; the source stands with each. The rule is in `config/claims.yaml`, with what was
+changed in it after runs had been read: at least {content["rule"]["fewest_seeds"]} independent seeds, protocol `paper`;
+where an arm is said to be better than another, Welch's t-test, corrected for the claim's environments (Holm), else 95%
+bootstrap intervals. These are too narrow over few seeds: they cover the mean in about 90% of cases with 10, 83% with 5,
+75% with 3. They are over seeds, in these environments, and say nothing of others. Decided are {len(decided)} of the
+{len(judged)} claims, {known} of them by runs that had been read when the rule was first written.
 
 Numbers in the table: mean over environments of the difference of normalised scores (0 random play, 1 an expert), [its
 stratified bootstrap interval], (over how many environments); of the claim of a factor, the largest ratio; of the
@@ -136,9 +140,9 @@ def environment_row(judged: Judged, env: str) -> list[str]:
     if factor:
         cells = [times(pair.ratio()), times(pair.ratio(AFTER)), seeds]
     else:
-        state = judged.states[env]
+        state = judged.states.get(env, "left out")
         if env in judged.p_values and not pair.left_out:
-            state += f" (p = {judged.p_values[env]:.3f})"
+            state += f" ({p_value(judged.p_values[env])})"
         cells = [with_interval(*pair.difference()), state, with_interval(*pair.difference(STEPS))]
         cells += [*(fine(pair.difference(measure)) for measure in (AFTER, STEPS_AFTER, UPDATES_AFTER, END)), seeds]
     mark = "†" if pair.left_out else ""
@@ -177,7 +181,7 @@ def environment_lines(judged: Judged) -> list[str]:
     """Return a claim's own section: its arms environment by environment, and remarks."""
     claim = judged.claim
     known = " Its runs had been read when the rule was written." if claim.get("known") else ""
-    lines = [f"### {claim['claim']}", ""]
+    lines = [f"### {claim['claim']}", "", f"Source: {claim['source']}.", ""]
     if judged.ends:
         lines += [
             f"`{claim['arm']}`: the mean of its last {LAST} evaluations, 0 random play, 1 the optimum.{known}",
@@ -197,6 +201,8 @@ def environment_lines(judged: Judged) -> list[str]:
     lines += table_lines(head, (environment_row(judged, env) for env in judged.pairs["paper"]))
     remarks = list(judged.remarks)
     for env, reason in claim.get("left_out", {}).items():
+        if env not in judged.pairs["paper"]:
+            continue
         where = f", {', '.join(reason['protocols'])}" if "protocols" in reason else ""
         verdict = " and the verdict" if "paper" in reason.get("protocols", PROTOCOLS) else ""
         remarks.append(f"† {envs.get(env).title}{where}: left out of the mean{verdict}, for {reason['why']}.")
@@ -280,7 +286,7 @@ def draw(judged: list[Judged], margin: float) -> plt.Figure:
     ]
     entries.append(Line2D([], [], color=GREY, lw=1.2, label="95% interval"))
     entries.append(Line2D([], [], color=GREY, marker="o", mfc="white", label="hollow: a single chain in it", **MARK))
-    entries.append(Patch(color=WITHIN, label="within the margin"))
+    entries.append(Patch(color=WITHIN, label="alike, or no worse, by the margin"))
     figure.legend(handles=entries, loc="outside lower center", ncols=3)
     return figure
 
@@ -309,8 +315,9 @@ def draw_differences(axes: Axes, shown: list[Judged], margin: float) -> None:
     """Draw the claims that compare two arms by a difference."""
     beyond: list[tuple[float, float]] = []
     for place, one in enumerate(shown):
-        if one.claim["kind"] == "alike":
-            axes.barh(place, 2 * margin, 0.8, left=-margin, color=WITHIN, zorder=0)
+        if one.claim["kind"] in ("alike", "no worse"):
+            width = 2 * margin if one.claim["kind"] == "alike" else FARTHEST
+            axes.barh(place, width, 0.8, left=-margin, color=WITHIN, zorder=0)
         for label, (protocol, measure, _) in SUMMARIES.items():
             pairs = one.counted(protocol)
             if not pairs:
@@ -320,7 +327,8 @@ def draw_differences(axes: Axes, shown: list[Judged], margin: float) -> None:
                 beyond.append((estimate[0], height_of(label, place)))
                 continue
             draw_point(axes, label, place, estimate, len(pairs) if len(pairs) < len(one.pairs[protocol]) else None)
-    left, right = axes.get_xlim() if axes.lines else (-FARTHEST, FARTHEST)
+    drawn = [value for line in axes.lines for value in line.get_xdata()]
+    left, right = (min(drawn) - 0.03, max(drawn) + 0.06) if drawn else (-FARTHEST, FARTHEST)
     axes.set_xlim(left, right)
     for mean, height in beyond:
         edge, side, marker = (right, "right", ">") if mean > 0 else (left, "left", "<")

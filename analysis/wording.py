@@ -24,6 +24,11 @@ def fixed(decimals: int) -> Write:
     return lambda value: f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")
 
 
+def p_value(value: float) -> str:
+    """Format a p-value: "p = 0.014", "p < 0.001"."""
+    return f"p = {value:.3f}" if value >= 0.0005 else "p < 0.001"
+
+
 def signed(decimals: int) -> Write:
     """Return a writer of differences with so many decimals, always with their sign."""
     return lambda value: f"{value:+.{decimals}f}".replace("-", "−")

@@ -117,7 +117,7 @@ def test_fewer(tomato, salad, outcome, tmp_path):
 def claims_file(tmp_path, claims):
     content = {
         "rule": RULE,
-        "claims": [{"claim": "l", "kind": "greater", "arm": "loro_x_tau2_n10", "against": "online"}],
+        "claims": [{"claim": "l", "source": "s", "kind": "greater", "arm": "loro_x_tau2_n10", "against": "online"}],
     }
     content["priors"] = {"llms": ["mine"], "controls": ["scripted-50"], "claims": claims}
     path = tmp_path / "claims.yaml"

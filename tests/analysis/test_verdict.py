@@ -47,7 +47,7 @@ def runs_of(tmp_path, ours, theirs, protocol="paper", other=OTHER, seeds=5):
 
 
 def judge(runs, **claim):
-    return judging.judge({"claim": "c", "arm": ARM, **claim}, runs, CONTENT)
+    return judging.judge({"claim": "c", "source": "s", "arm": ARM, **claim}, runs, CONTENT)
 
 
 @pytest.mark.parametrize(
@@ -81,10 +81,24 @@ def test_alike(tmp_path, ours, outcome):
     assert judge(runs_of(tmp_path, ours, [50] * 6), kind="alike", against=OTHER).verdict == outcome
 
 
+@pytest.mark.parametrize(
+    ("ours", "outcome"),
+    [
+        ([51, 51, 51, 70, 70, 45.5], "holds"),  # better is no worse; the last one's interval reaches below the margin
+        ([51, 51, 51, 45.5, 45.5, 45.5], "not decided"),
+        ([51, 51, 51, 51, 51, 40], "not decided"),  # worse in one
+        ([70, 70, 40, 40, 40, 40], "does not hold"),
+        ([51, 51, 51, None, None, None], "not decided"),
+    ],
+)
+def test_no_worse(tmp_path, ours, outcome):
+    assert judge(runs_of(tmp_path, ours, [50] * 6), kind="no worse", against=OTHER).verdict == outcome
+
+
 @pytest.mark.parametrize(("others", "state"), [(50, "open"), (60, "higher")])
 def test_greater_is_corrected_for_the_number_of_environments(tmp_path, others, state):
     runs = runs_of(tmp_path, [others] * 6, [50] * 6)
-    for name, mean in ((ARM, 54.2), (OTHER, 50)):  # in one environment the difference is close
+    for name, mean in ((ARM, 56), (OTHER, 50)):  # in one environment the difference is close
         runs |= read_runs([write_run(tmp_path, "paper", "pendulum", name, returns(mean, spread=4))])
     judged = judge(runs, kind="greater", against=OTHER)
     alone = difference_p_value(*judged.pairs["paper"]["pendulum"].rewards(judging.SUM))
@@ -199,7 +213,11 @@ def test_what_is_not_measured_alike_is_left_out(tmp_path):
     )
     left_out = {"pendulum": {"why": "reasons"}, "cartpole": {"why": "caps", "protocols": ["published"]}}
     judged = judge(runs, kind="greater", against=OTHER, left_out=left_out)
-    assert judged.states["pendulum"] == "open" and judged.states["cartpole"] == "higher"
+    assert "pendulum" not in judged.states and judged.states["cartpole"] == "higher"
+    assert judged.verdict == "holds" and judged.evidence.endswith("; left out: Pendulum")
+    # nor is it one of those that p-values are corrected for
+    others = difference_p_value(*judged.pairs["paper"]["cartpole"].rewards(judging.SUM))
+    assert judged.p_values["cartpole"] == pytest.approx(5 * others)
     assert judging.pooled(judged.counted("paper"))[0] == pytest.approx(0.1)
     assert len(judged.counted("paper")) == 5 and len(judged.counted("published")) == 4
     text = "\n".join(verdict.environment_lines(judged))
@@ -316,9 +334,15 @@ def test_the_page_and_the_figure(tmp_path, monkeypatch, capsys):
         **CONTENT,
         "notes": {"cartpole": "a pole"},
         "claims": [
-            {"claim": "it is better", "kind": "greater", "arm": ARM, "against": OTHER},
-            {"claim": "it is optimal", "kind": "optimal", "arm": ARM},
-            {"claim": "size matters not", "kind": "alike", "arm": "loro_qwen-32b_tau2_n10", "against": ARM},
+            {"claim": "it is better", "source": "s", "kind": "greater", "arm": ARM, "against": OTHER},
+            {"claim": "it is optimal", "source": "s", "kind": "optimal", "arm": ARM},
+            {
+                "claim": "size matters not",
+                "source": "ours",
+                "kind": "alike",
+                "arm": "loro_qwen-32b_tau2_n10",
+                "against": ARM,
+            },
         ],
     }
     (tmp_path / "claims.yaml").write_text(yaml.safe_dump(claims))
@@ -332,7 +356,9 @@ def test_the_page_and_the_figure(tmp_path, monkeypatch, capsys):
     page = (tmp_path / "a" / "c.md").read_text()
     assert "| it is better | +0.200 (6) |" in page and "**holds**" in page and "+0.100 [" in page
     assert "| size matters not |  |  |  |  | **not decided** |" in page and "not computed yet" in page
-    assert "\n- CartPole: a pole\n" in page and "higher (p = " in page
+    assert "\n- CartPole: a pole\n" in page and "higher (p < 0.001)" in page
+    assert "2 of the claims are its abstract's or reported by a review, 1 are ours" in " ".join(page.split())
+    assert "\nSource: ours.\n" in page
     assert "| CartPole | 0.60 [0.59, 0.61] | short | 5 | 0.69 |  |" in page, "the optimum, environment by environment"
     for name in ("c.md", "v.pdf", "v.png"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
@@ -340,20 +366,24 @@ def test_the_page_and_the_figure(tmp_path, monkeypatch, capsys):
 
 
 def test_likeness_that_says_little_is_told(tmp_path):
-    """The margin is 5 an evaluation: a smaller difference that is there, and two arms that stand still."""
+    """The margin is 5 an evaluation: a smaller difference that is there, and two arms that have learnt nothing."""
     judged = judge(runs_of(tmp_path, [53, 50, 2, 50, 50, 50], [50] * 2 + [2] + [50] * 3), kind="alike", against=OTHER)
-    assert set(judged.states.values()) == {"alike"}
-    first, second = judged.remarks
-    assert first.startswith("CartPole: alike by the margin, but higher by its interval; the margin is 1")
-    assert (
-        second == "CliffWalking: alike by the margin, but neither arm ends above random play by more than the margin."
-    )
+    assert judged.states.pop("cliff-walking") == "open" and set(judged.states.values()) == {"alike"}
+    first, second, *_ = judged.remarks
+    assert first.startswith("CartPole: higher by its interval, though within the margin of 1")
+    assert second == "CliffWalking: open, for neither arm ends above random play by more than the margin."
+
+
+def test_an_environment_that_the_mean_hangs_on_is_named(tmp_path):
+    judged = judge(runs_of(tmp_path, [20] + [52] * 5, [50] * 6), kind="greater", against=OTHER)
+    (told,) = judged.remarks
+    assert told.startswith("Without CartPole the mean would be +0.020 [") and ", not −0.033 [" in told
 
 
 def test_a_claim_is_about_the_environments_that_the_claims_name(tmp_path):
     """An environment that is added to the package is none of the paper's, and decides nothing."""
     claims = {**CONTENT, "environments": ["cartpole", "pendulum"]}
-    claims["claims"] = [{"claim": "it is better", "kind": "greater", "arm": ARM, "against": OTHER}]
+    claims["claims"] = [{"claim": "it is better", "source": "s", "kind": "greater", "arm": ARM, "against": OTHER}]
     (tmp_path / "claims.yaml").write_text(yaml.safe_dump(claims))
     (claim,) = judging.read_claims(tmp_path / "claims.yaml")["claims"]
     runs = runs_of(tmp_path, [60] * 6, [50] * 6)
@@ -362,7 +392,10 @@ def test_a_claim_is_about_the_environments_that_the_claims_name(tmp_path):
 
 def test_the_same_seeds_confirm_nothing(tmp_path, monkeypatch, capsys):
     paths = [run.path for run in runs_of(tmp_path, [60] * 6, [50] * 6).values()]
-    claims = {**CONTENT, "claims": [{"claim": "it is better", "kind": "greater", "arm": ARM, "against": OTHER}]}
+    claims = {
+        **CONTENT,
+        "claims": [{"claim": "it is better", "source": "s", "kind": "greater", "arm": ARM, "against": OTHER}],
+    }
     (tmp_path / "claims.yaml").write_text(yaml.safe_dump(claims))
     arguments = ["--claims", tmp_path / "claims.yaml", "--runs", *paths, "--again", *paths]
     arguments += ["--output", tmp_path / "c.md", "--figure", tmp_path / "v.pdf"]
@@ -380,6 +413,7 @@ def test_the_same_seeds_confirm_nothing(tmp_path, monkeypatch, capsys):
         ("claims: []", "cannot be read"),
         ("kind", "unknown kind"),
         ("against", "nothing to compare with"),
+        ("source", "no source"),
         ("environment", "unknown environments or protocols: ['chess']"),
         ("protocol", "unknown environments or protocols: ['mine']"),
     ],
@@ -389,8 +423,8 @@ def test_bad_claims_are_one_sentence(tmp_path, monkeypatch, capsys, text, senten
     first = content["claims"][0]
     if text == "kind":
         first["kind"] = "certain"
-    elif text == "against":
-        del first["against"]
+    elif text in ("against", "source"):
+        del first[text]
     elif text == "environment":
         content["notes"]["chess"] = "a game"
     elif text == "protocol":
