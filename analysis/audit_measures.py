@@ -32,6 +32,8 @@ from analysis.validate import PUT, validate
 TAU, MAIN = 10, "loro_qwen-7b_tau10_n3000"
 """The setting of the paper's main figure."""
 MAIN_LLM = "qwen-7b"
+CLIFF_ARM = "loro_qwen-32b_tau10_n1000"
+"""A cell whose printed sum tells which file's returns its warm-up was drawn with."""
 FIRST, LAST = 10, 20
 """Iterations that count as the start, and as the end, of a curve."""
 DEFAULT_ACTION = {
@@ -262,12 +264,14 @@ def cut_offs(source: Source) -> list[Number]:
 
 
 def cliff_lines(source: Source) -> list[Number]:
-    """Finding 5: what the two CliffWalking files of the 32B LLM make of the figure's line."""
+    """Finding 5: what the two CliffWalking files of the 32B LLM make of the figure's line, and of LORO's warm-up."""
     iterations, numbers = envs.get("cliff-walking").iterations, []
+    online_part = source.published("cliff-walking")[CLIFF_ARM].returns[:, TAU:].sum(axis=1).mean()
     for llm in ("qwen-32b", "qwen-32b-typo"):
         row = released_file("cliff-walking", llm)
         mean = float(np.mean([np.sum(record.rewards) for record in source.records(row)]))
         values = {"mean return": mean, "mean times iterations": mean * iterations}
+        values["sum of LORO with this warm-up"] = TAU * mean + float(online_part)
         numbers += [Number(5, row["env"], row["file"], llm, q, v, "return") for q, v in values.items()]
     return numbers
 

@@ -212,6 +212,26 @@ def test_every_planted_defect_is_reported_with_the_planted_numbers(trees):
     )
 
 
+def test_every_loro_cell_counts_not_the_main_setting_alone(trees):
+    _, _, page, rows = trees["defects"]
+    for name in NAMES:
+        loro = [r for r in rows if r["env"] == name and r["arm"].startswith("loro")]
+        first = [float(r["value"]) for r in loro if r["quantity"] == "gain over online of repeat 0"]
+        published = [float(r["value"]) for r in loro if r["quantity"] == "gain over online as published"]
+        ahead = f"| {envs.get(name).title} | 12 | {sum(g > 0 for g in published)} | {sum(g > 0 for g in first)} |"
+        (line,) = [line for line in page.splitlines() if line.startswith(ahead)]
+        ends = [float(cell.replace(",", "")) for cell in line.split(" | ")[4:6]]
+        assert ends == pytest.approx([min(first), max(first)], abs=0.5)
+
+
+def test_the_warm_up_of_either_file_is_added_to_what_was_learnt_after_it(trees):
+    folder, _, _, rows = trees["defects"]
+    cache = pickle.loads((folder / "data" / "cache_CliffWalking_Neps_10.pkl").read_bytes())
+    learnt = np.mean([cache[f"pretrain_32b_1000_{i}"][: ITERATIONS["cliff-walking"] - 10] for i in range(5)], axis=0)
+    found = values(rows, "sum of LORO with this warm-up", arm="qwen-32b-typo")
+    assert found == pytest.approx([sum(TYPO_RETURNS) + learnt.sum()])
+
+
 def test_the_share_of_the_random_episodes_is_that_of_the_published_sum(trees):
     folder, _, _, rows = trees["defects"]
     cache = pickle.loads((folder / "data" / "cache_MountainCar_on_policy_pretrain_exp_rand.pkl").read_bytes())
