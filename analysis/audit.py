@@ -468,7 +468,7 @@ def read_from_the_code(source: Source) -> Finding:
         f"of a Pendulum file's torques {min(torques):.1%} to {max(torques):.1%} are beyond what the learner can play"
         if torques
         else "no Pendulum file",
-        "the LLM is informed and read otherwise than the text says; LORO and online RL are unequal learners; "
+        "the LLM is informed and read otherwise than its prompts let one think; LORO and online RL are unequal learners; "
         "Pendulum's SAC has half the torque",
         "The prompts and the parser decide what *the LLM's policy* is, and so the data of LORO and mix; online RL is "
         "not touched. The target network is LORO's alone: part of the gain may be its. The bound on "
@@ -501,7 +501,7 @@ def equal_episodes(source: Source) -> Finding:
         f"they stand for; {title(fewest.env)}, {fewest.arm}: {fewest.value:,.0f} against {iteration_steps:,}",
         f"to LORO's disadvantage: at the same place of the axis it has trained on fewer steps, by up to "
         f"{max(fewer):.1%} at the end",
-        "LORO, mix and online RL are compared at equal numbers of episodes, as the paper says. By environment steps,"
+        "LORO, mix and online RL are compared at equal numbers of episodes, as in its figures. By environment steps,"
         " which is what data-efficiency is usually measured in, LORO's curve belongs further to the left, most where"
         " the LLM's episodes are short. Both axes for our own runs: `paper_figs/main.png` and "
         "`paper_figs/main_steps.png`.",

@@ -53,6 +53,7 @@ UNCHANGED_ENVIRONMENTS = ("cartpole", "frozen-lake", "cliff-walking", "mountain-
 RECORDED_WARM_UP = ("loro", "mix")
 """Arms whose first tau iterations are the LLM's mean return."""
 TIED = "most runs tied at the worst sum"
+WIDE = "an interval that holds every possible sum"
 AGREES, DIFFERS, OPEN, ABSENT = "agrees", "does not agree", "not decided", "not computed"
 INTRODUCTION = """\
 # Published against reproduced
@@ -65,7 +66,7 @@ other arms] (number of chains or runs). A cell agrees if the interval holds the 
 reproduction would agree in 95% of cells. Few chains make wide intervals: with three, Student's t is 4.3, with two 12.7.
 Where the interval would also hold the published number of online RL, agreement says little. Intervals end where no sum
 can lie. Nothing is decided where more than half of our runs are tied at the worst sum there is: they are no sample that
-such an interval is meant for. `paper` beside the number of runs: the protocol changes nothing of this arm here but how
+such an interval is meant for; nor where the interval holds every possible sum. `paper` beside the number of runs: the protocol changes nothing of this arm here but how
 many evaluation episodes are played, and our run of the protocol `paper` stands for it. The warm-up of LORO and mix is
 the published one in both numbers. Rank test: the five published runs against ours (Mann-Whitney, two-sided), where runs
 are independent and may be far from normal.
@@ -154,6 +155,8 @@ def row_of(published: Run, runs: Runs) -> dict[str, object]:
         row["rank_p"] = float(stats.mannwhitneyu(numbers, rewards).pvalue)
     if np.mean(np.isclose(rewards, worst)) > 0.5:
         return row | {"result": OPEN, "reason": TIED}
+    if low <= worst and high >= best:
+        return row | {"result": OPEN, "reason": WIDE}
     row["result"] = AGREES if holds(low, high, row["published"]) else DIFFERS
     online = runs.get(("published", published.env, "online"))
     if online is not None and published.arm != "online":

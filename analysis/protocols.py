@@ -1,7 +1,7 @@
 """Where the two protocols differ, one difference at a time: for the workflow, the checks and the figure of defects.
 
 A run `loro-<difference>_...` of the protocol `paper` is LORO with that one difference as `released` has it; of the
-protocol `released` it is the authors' procedure with that one thing done as the text says.
+protocol `released` it is the authors' procedure with that one thing as `paper` has it.
 """
 
 from dataclasses import dataclass

@@ -102,7 +102,7 @@ def test_both_arms_with_the_same_target_network_are_compared(tmp_path, monkeypat
     ]
     assert [(float(row["loro"]), float(row["online"])) for row in found] == [(30, 70), (80, 40)]
     lines = table.with_suffix(".md").read_text().splitlines()
-    assert "| CartPole | 200 updates | 80.0 | 40.0 | 40.0 [40.0, 40.0] | 4 against 5 |" in lines
+    assert "| CartPole | 200 updates | 80.0 | 40.0 | 40.0 [40.0, 40.0] (p < 0.001) | 4 against 5 |" in lines
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,18 @@ def test_runs_mostly_tied_at_the_worst_sum_decide_nothing(tmp_path, monkeypatch,
     assert ("1 more not decided (1 for most runs tied at the worst sum)" in text) == (result == "not decided")
 
 
+@pytest.mark.parametrize(("ours", "result"), [([100, 1900, 1000], "not decided"), ([900, 1100, 1000], "agrees")])
+def test_an_interval_that_holds_every_sum_decides_nothing(tmp_path, monkeypatch, ours, result):
+    """CartPole's ten iterations earn 10 to 2,000; three chains that are 900 apart say nothing of a fourth."""
+    runs = [
+        write_run(tmp_path, "published", "cartpole", LORO, returns([1050], repeats=5)),
+        write_run(tmp_path, "released", "cartpole", LORO, returns(ours, repeats=5)),
+    ]
+    rows, text = make(runs, tmp_path, monkeypatch)
+    assert rows["cartpole", LORO].result == result
+    assert ("(1 for an interval that holds every possible sum)" in text) == (result == "not decided")
+
+
 def test_an_interval_ends_where_no_sum_can_lie(tmp_path, monkeypatch):
     runs = [
         write_run(tmp_path, "published", "cliff-walking", LORO, returns([-600], repeats=5, warm_up=-200)),
