@@ -42,7 +42,7 @@ class Args:
     dataset: Path | None = None
     """the folder of recorded episodes for the arms loro, mix and pretrain-random"""
     protocol: Literal["paper", "released"] = "paper"
-    """the paper's procedure done soundly, or what the authors' code did: sets the last group of flags where not given"""
+    """the procedure done soundly, or what the authors' code did: sets the last group of flags where not given"""
     seeds: int = 5
     """number of agents trained side by side"""
     first_seed: int = 0

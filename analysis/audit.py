@@ -468,8 +468,8 @@ def read_from_the_code(source: Source) -> Finding:
         f"of a Pendulum file's torques {min(torques):.1%} to {max(torques):.1%} are beyond what the learner can play"
         if torques
         else "no Pendulum file",
-        "the LLM is informed and read otherwise than its prompts let one think; LORO and online RL are unequal learners; "
-        "Pendulum's SAC has half the torque",
+        "the LLM is informed and read otherwise than its prompts let one think; LORO and online RL are unequal "
+        "learners; Pendulum's SAC has half the torque",
         "The prompts and the parser decide what *the LLM's policy* is, and so the data of LORO and mix; online RL is "
         "not touched. The target network is LORO's alone: part of the gain may be its. The bound on "
         "the torque holds for all of Pendulum's learners.",

@@ -4,11 +4,11 @@
         --table results/tables/defects.csv
 
 Left: LORO done soundly, with one thing as the authors' code has it. Right: the authors' procedure, with one thing done
-as the protocol `paper` has it. Dots are the change of the cumulative reward by that one thing, seed by seed, bars its 95% bootstrap
-interval over these seeds (or chains of repeats); an open dot has none. The dashed line is the whole distance between
-the two protocols, grey and dotted where a single seed or chain stands for one of them. The warm-up's iterations are
-counted, as in the paper. Runs of one environment must have the same length. What is not among the runs is left out, and
-named in the table's foot.
+as the protocol `paper` has it. Dots are the change of the cumulative reward by that one thing, seed by seed, bars its
+95% bootstrap interval over these seeds (or chains of repeats); an open dot has none. The dashed line is the whole
+distance between the two protocols, grey and dotted where a single seed or chain stands for one of them. The warm-up's
+iterations are counted, as in the paper. Runs of one environment must have the same length. What is not among the runs
+is left out, and named in the table's foot.
 
 One difference is there between the arms too: the released code copies LORO's target network five times as often as
 online RL's. With `--controls`, online RL with LORO's, the table also says what a warm start is worth with the same.

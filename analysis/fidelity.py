@@ -62,14 +62,14 @@ INTRODUCTION = """\
 
 Published: the authors' cumulative reward, from their cached curves. Ours: mean under the protocol `released` [95%
 prediction interval for what was published: one new chain of five repeats for LORO, the mean of five new runs for the
-other arms] (number of chains or runs). A cell agrees if the interval holds the published number; a perfect
-reproduction would agree in 95% of cells. Few chains make wide intervals: with three, Student's t is 4.3, with two 12.7.
-Where the interval would also hold the published number of online RL, agreement says little. Intervals end where no sum
-can lie. Nothing is decided where more than half of our runs are tied at the worst sum there is: they are no sample that
-such an interval is meant for; nor where the interval holds every possible sum. `paper` beside the number of runs: the protocol changes nothing of this arm here but how
-many evaluation episodes are played, and our run of the protocol `paper` stands for it. The warm-up of LORO and mix is
-the published one in both numbers. Rank test: the five published runs against ours (Mann-Whitney, two-sided), where runs
-are independent and may be far from normal.
+other arms] (number of chains or runs). A cell agrees if the interval holds the published number; a perfect reproduction
+would agree in 95% of cells. Few chains make wide intervals: with three, Student's t is 4.3, with two 12.7. Where the
+interval would also hold the published number of online RL, agreement says little. Intervals end where no sum can lie.
+Nothing is decided where more than half of our runs are tied at the worst sum there is: they are no sample that such an
+interval is meant for; nor where the interval holds every possible sum. `paper` beside the number of runs: the protocol
+changes nothing of this arm here but how many evaluation episodes are played, and our run of the protocol `paper` stands
+for it. The warm-up of LORO and mix is the published one in both numbers. Rank test: the five published runs against
+ours (Mann-Whitney, two-sided), where runs are independent and may be far from normal.
 """
 
 
