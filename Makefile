@@ -33,7 +33,7 @@ lint: .venv/installed  ## style and format
 	$(BIN)/snakefmt --check Snakefile analysis/*.smk
 	$(BIN)/snakemake --lint
 
-figures: .venv/installed  ## paper_figs/ and results/tables/ from the shipped runs, in seconds
+figures: .venv/installed  ## paper_figs/ and results/tables/ from the shipped runs, in minutes
 	$(BIN)/snakemake figures
 
 reproduce: .venv/installed  ## the whole paper afresh, under rerun/

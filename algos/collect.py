@@ -42,7 +42,7 @@ from envs.datasets import read_meta, save_dataset, versions
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import check_clock, sha256, write_text
 from envs.prompts import load_prompt
-from envs.records import git_commit
+from envs.records import git_changed, git_commit
 
 
 @dataclass(kw_only=True)
@@ -52,7 +52,7 @@ class Args(Deciding):
     output: Path
     """the dataset folder to write, by convention .../datasets/<env>/<policy>"""
     env: str = "cartpole"
-    """the environment (see envs/)"""
+    """cartpole, frozen-lake, cliff-walking, mountain-car, pendulum, represented-pong, or one of your own (envs/)"""
     episodes: int = 30
     """number of episodes"""
     horizon: int | None = None
@@ -254,7 +254,8 @@ def main() -> None:
     """Read the command line, play, and write the dataset."""
     args = tyro.cli(Args)
     check(args)
-    made_with: dict[str, Any] = {"git_commit": git_commit()}  # now: the checkout may move on while this process runs
+    # now: the checkout may move on while this process runs
+    made_with: dict[str, Any] = {"git_commit": git_commit(), "git_changed": git_changed()}
     torch.set_num_threads(args.threads)
     process, processes, wait = process_of_many()
     settings: dict[str, Any] = {"environment": args.env, "horizon": args.horizon, "seed": args.seed, "model": None}

@@ -43,7 +43,8 @@ class Deciding:
     """How decisions are made; each field is an argument of algos/collect.py."""
 
     decide: Literal["score", "answer", "cot", "vote", "best"] = "score"
-    """how an action is chosen, see above"""
+    """score: among the action words, by their probabilities. answer, cot: what a short answer states, or one after
+    reasoning. vote: the majority of several such answers; best: the one that the model judges best"""
     temperature: float = 0.9
     """divides the log-probabilities, of action words or of tokens; 0 takes the likeliest (0.9: the paper's)"""
     top_p: float = 0.6

@@ -35,7 +35,7 @@ class Args:
     output: Path
     """the CSV to write; beside it go every argument (.json), the final policy, and a checkpoint while it runs"""
     env: str = "cartpole"
-    """the environment (see envs/)"""
+    """cartpole, frozen-lake, cliff-walking, mountain-car, represented-pong, or one of your own (envs/)"""
     arm: Literal["online", "loro", "mix", "pretrain-on-policy", "pretrain-random"] = "online"
     """online: no offline data. loro: pretrain on the LLM's episodes. mix: the LLM's episodes in the buffer, without
     pretraining. pretrain-on-policy: pretrain on the own first tau iterations. pretrain-random: loro on random play"""
@@ -68,7 +68,7 @@ class Args:
     learning_rate: float = 5e-5
     """the learning rate of Adam"""
     batch_size: int = 256
-    """transitions per update; updates start once the buffer holds more"""
+    """transitions per update, drawn with replacement; online, updates start once the buffer holds more"""
     buffer_size: int = 100_000
     """capacity of the replay buffer, first in first out"""
     gamma: float = 0.99
@@ -349,7 +349,7 @@ class Agents:
 
 
 def pretrain(agents: Agents, block: int) -> None:
-    """Take up to 200 gradient steps on the buffer as it is (Algorithm 1, offline phase)."""
+    """Take up to `iteration_steps` gradient steps on the buffer as it is (Algorithm 1, offline phase)."""
     args = agents.args
     steps = min(args.iteration_steps, args.pretrain_steps - block * args.iteration_steps)
     uniforms = [stream(seed, PRETRAINING, 0, block).random((steps, args.batch_size)) for seed in agents.seeds]
@@ -358,7 +358,7 @@ def pretrain(agents: Agents, block: int) -> None:
 
 
 def train_iteration(agents: Agents, training_envs: list[gymnasium.Env], repeat: int, iteration: int) -> np.ndarray:
-    """Take 200 epsilon-greedy steps in each seed's environment, one update a step; return mean returns [S].
+    """Take `iteration_steps` epsilon-greedy steps in each environment, one update a step; return mean returns [S].
 
     The iteration starts with a reset and cuts its last episode off, as the authors' library does. The cut is a
     truncation: its value is bootstrapped. Its return counts as an episode's.
@@ -421,7 +421,7 @@ def evaluate(agents: Agents, eval_envs: list[list], repeat: int, iteration: int)
 def schedule(args: Args) -> list[tuple[str, int, int]]:
     """Return the run as blocks (kind, repeat, number): the lines of Algorithm 1, and of its baselines.
 
-    `offline` fills the buffer with the offline episodes, `pretrain` is up to 200 gradient steps, `online` an iteration.
+    `offline` fills the buffer with the offline episodes, `pretrain` is some gradient steps, `online` an iteration.
     """
     blocks = []
     pretraining = [("pretrain", 0, block) for block in range(-(-args.pretrain_steps // args.iteration_steps))]
@@ -472,7 +472,7 @@ def main() -> None:
             pretrain(agents, number)
         else:
             discards = args.arm == "loro" and args.discard_offline and number == args.tau
-            if discards or number == 0:
+            if discards or number == 0:  # the latter: a repeat without offline episodes
                 agents.buffer.added = 0
             agents.loss_sum.zero_()
             agents.q_sum.zero_()

@@ -42,7 +42,7 @@ class Args:
     output: Path
     """the CSV to write; beside it go every argument (.json), the final policy, and a checkpoint while it runs"""
     env: str = "cartpole"
-    """the environment (see envs/)"""
+    """cartpole, frozen-lake, cliff-walking, mountain-car, pendulum, represented-pong, or one of your own (envs/)"""
     arm: Literal["ppo", "ppo-bc"] = "ppo"
     """ppo: from scratch. ppo-bc: clone the behaviour of the dataset's first tau episodes, then go on with PPO"""
     dataset: Path | None = None
@@ -459,7 +459,7 @@ def rows(data: dict[str, torch.Tensor], indices: torch.Tensor) -> dict[str, torc
 
 
 def pretrain(agents: Agents, episodes: list[Episode], block: int) -> None:
-    """Take up to 200 steps of behaviour cloning: the likelihood of the episodes' actions, and the values' error."""
+    """Take up to `iteration_steps` steps of behaviour cloning: the actions' likelihood, and the values' error."""
     args = agents.args
     steps = min(args.iteration_steps, args.pretrain_steps - block * args.iteration_steps)
     observations = np.concatenate([episode.observations[:-1] for episode in episodes])
@@ -483,7 +483,7 @@ def pretrain(agents: Agents, episodes: list[Episode], block: int) -> None:
 
 
 def train_iteration(agents: Agents, environments: Environments, iteration: int) -> np.ndarray:
-    """Take 200 steps with each agent, shared out over its environments; return the mean return [S].
+    """Take `iteration_steps` steps with each agent, shared out over its environments; return the mean return [S].
 
     It is the mean over the episodes that ended in this iteration, NaN where none did.
     """
@@ -542,7 +542,7 @@ def evaluate(agents: Agents, eval_envs: list[list], iteration: int) -> tuple[np.
 def schedule(args: Args) -> list[tuple[str, int]]:
     """Return the run as blocks (kind, number).
 
-    `offline` looks at the offline episodes, `pretrain` is up to 200 gradient steps, `online` an iteration.
+    `offline` looks at the offline episodes, `pretrain` is some gradient steps, `online` an iteration.
     """
     online = [("online", iteration) for iteration in range(args.iterations)]
     if args.arm == "ppo":

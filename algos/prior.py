@@ -59,7 +59,8 @@ class Args:
     env: str = "overcooked-tomato"
     """the environment: one in words, or one of LORO's with discrete actions (see envs/text.py)"""
     way: Literal["score", "sample", "uniform", "scripted"] = "score"
-    """how the LLM's opinion is taken, see above"""
+    """score: the probabilities of the action words. sample: the actions that several replies state. For comparison,
+    without an LLM: uniform, and scripted, which puts a share of the probability on what is best"""
     samples: int = 5
     """sample: replies per text (5: the paper's k)"""
     temperature: float = 1.0

@@ -25,6 +25,7 @@ from typing import Literal
 import numpy as np
 import tyro
 
+import envs
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import write_text
 
@@ -57,10 +58,19 @@ class Args:
 
 def run_seconds(env: str, seeds: int, steps: int) -> float:
     """Return the seconds that our program spends on one iteration of `steps` steps, its start-up not counted."""
-    algorithm = "sac" if env == "pendulum" else "dqn"
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "run.csv"
-        command = [sys.executable, "-m", f"algos.{algorithm}", "--env", env, "--seeds", str(seeds), "--device", "cpu"]
+        command = [
+            sys.executable,
+            "-m",
+            f"algos.{envs.get(env).learner}",
+            "--env",
+            env,
+            "--seeds",
+            str(seeds),
+            "--device",
+            "cpu",
+        ]
         command += ["--iterations", "1", "--iteration-steps", str(steps), "--eval-episodes", "1", "--no-progress"]
         done = subprocess.run([*command, "--output", str(output)], capture_output=True, text=True)
         if done.returncode:

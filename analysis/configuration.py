@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from jsonschema.exceptions import best_match
 import envs
 from analysis.arms import FORMS, PARTS, parts_of, read_name, run_name
 from analysis.protocols import DIFFERENCES, difference_of
+from analysis.scales import BOUNDS, SCALES
 
 CONFIG = Path(__file__).parents[1] / "config"
 
 
 def mistake_in(config: dict[str, Any]) -> str | None:
     """Return what is wrong with a configuration, in one sentence; None where nothing is."""
-    checks = (schema_mistake, unknown_names, uncounted_seeds, too_few)
+    checks = (schema_mistake, unknown_names, without_scale, uncounted_seeds, too_few)
     return next(filter(None, (check(config) for check in checks)), None)
 
 
@@ -41,10 +43,19 @@ def unknown_names(config: dict[str, Any]) -> str | None:
     return None
 
 
+def without_scale(config: dict[str, Any]) -> str | None:
+    """Name an environment whose returns the tables do not know how to read."""
+    lacking = [env for env in config["environments"] if env not in SCALES or env not in BOUNDS]
+    if lacking:
+        return f"Configuration at $.environments: {', '.join(lacking)} has no scale or bounds in analysis/scales.py."
+    return None
+
+
 def uncounted_seeds(config: dict[str, Any]) -> str | None:
     """Name an environment, or the other settings, whose number of agents the configuration does not say."""
     seeds = config["seeds"]
-    for protocol in ("paper", *(["released"] if config["grid"] or "released" in config["arms"] else [])):
+    both = config["grid"] or config["defects"] or "released" in config["arms"]
+    for protocol in ("paper", *(["released"] if both else [])):
         if lacking := [env for env in config["environments"] if env not in seeds.get(protocol, {})]:
             return f"Configuration at $.seeds.{protocol}: it does not say how many agents for {', '.join(lacking)}."
         if protocol not in seeds["others"]:
@@ -91,6 +102,17 @@ def mistake_in_run(config: dict[str, Any], protocol: str, env: str, name: str) -
         return f"Run {name}: the authors released no episodes of {player} in {env} (config/released_files.csv)."
     if run.tau > episodes:
         return f"Run {name}: tau {run.tau} is more than the {episodes} episodes of {player} in {env}."
+    return None
+
+
+def mistake_in_llm(config: dict[str, Any], env: str, llm: str, fetched: Iterable[str]) -> str | None:
+    """Return why an LLM cannot play, in one sentence; None where nothing speaks against it. `fetched`: in models/."""
+    model, style = config["llms"][llm]["model"], config["llms"][llm].get("style", "verbal")
+    if not (prompt := Path("prompts", env, f"{style}.yaml")).is_file():
+        return f"LLM {llm}: there is no prompt {prompt} for its style."
+    is_folder = model.startswith(("models/", "/", "./", "../", "~"))
+    if is_folder and not Path(model).expanduser().exists() and model not in {f"models/{name}" for name in fetched}:
+        return f"LLM {llm}: there is no folder {model}."
     return None
 
 

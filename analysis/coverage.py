@@ -376,6 +376,11 @@ def row_of(env: str, visits: list[Visits], episodes: list[Episode]) -> dict[str,
     }
 
 
+def countable(env: str) -> bool:
+    """Return whether an environment's states can be counted: it has bins, or a table of its transitions."""
+    return env in GRIDS or hasattr(envs.make(env).unwrapped, "P")
+
+
 def mean_coverage(measures: list[Measures]) -> float:
     """Return the mean coverage over agents."""
     return float(np.mean([one.coverage for one in measures]))
@@ -434,18 +439,23 @@ def main() -> None:
         raise UsageError("--tau and --episodes must be at least 1.")
     runs = by_name([run for run in map(read_run, args.runs) if run.arm in MEASURED]).values()
     left = [run for run in runs if policy_file(run).exists()]
-    for env in dict.fromkeys(run.env for run in left if run.env not in GRIDS):
-        if not hasattr(envs.make(env).unwrapped, "P"):
-            raise UsageError(f"'{env}' has no bins: say in GRIDS (analysis/coverage.py) how its states are cut.")
     if not left:
         raise UsageError("None of the runs given has left its final policy (<arm>.policy.safetensors beside the CSV).")
+    uncut = [env for env in dict.fromkeys(run.env for run in left) if not countable(env)]
+    left = [run for run in left if run.env not in uncut]
+    told = f"{', '.join(uncut)}: GRIDS (analysis/coverage.py) does not say how states are cut into bins"
+    if not left:
+        raise UsageError(f"{told}.")
     rows = list(measured(left, read_datasets(args.datasets), args))
     if not rows:
         raise UsageError(f"Nothing can be measured: no dataset of the runs' environments holds {args.tau} episodes.")
     write_text(
         args.output, pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, float_format="%.8g", lineterminator="\n")
     )
-    print(f"{args.output}: {len(rows)} rows; {len(left)} of {len(runs)} runs have left their final policies.")
+    print(
+        f"{args.output}: {len(rows)} rows; {len(left)} of {len(runs)} runs have left their final policies."
+        + f" Left out: {told}." * bool(uncut)
+    )
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from analysis.coverage import GRIDS, MEASURED, OPTIMAL, WARM_STARTS, Dimension, 
 from analysis.data_quality import COLOURS, CORRELATION, MARKERS, correlation_text, correlation_title, scale_of_gains
 from analysis.main_table import ARMS, title_of
 from analysis.plotting import STYLE, save_figure
-from analysis.runs import Run, common_iterations, read_run
+from analysis.runs import Run, common_iterations, environments_about, read_run
 from analysis.wording import estimate, fixed, short, table_lines
 from envs.errors import UsageError, run_command_line
 from envs.files import check_outputs, sha256, write_text
@@ -55,7 +55,7 @@ class Args:
 def tidy(named: dict[tuple[str, str, str], Run], measured: pd.DataFrame) -> tuple[list[dict[str, object]], list[str]]:
     """Return the rows of the runs given, with what they gained, and in words what is missing."""
     rows, missing, repeated = [], [], data_quality.repeated_runs(named.values())
-    for env in envs.ENVIRONMENTS:
+    for env in environments_about(run.env for run in named.values()):
         title, here = envs.get(env).title, measured[measured.env == env]
         runs = [run for run in named.values() if run.env == env and run.arm in MEASURED]
         if not runs or here.empty:

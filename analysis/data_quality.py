@@ -30,7 +30,7 @@ from analysis.colours import AMBER, BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SK
 from analysis.main_table import ARMS, title_of
 from analysis.measures import AFTER, STEPS_AFTER, Pair
 from analysis.plotting import STYLE, save_figure
-from analysis.runs import Run, common_iterations, read_run, select_runs
+from analysis.runs import Run, common_iterations, environments_about, read_run, select_runs
 from analysis.statistics import Estimate, bootstrap_interval, difference_interval, stratified_interval
 from analysis.wording import estimate, short, table_lines, with_interval
 from envs.errors import Failure, UsageError, run_command_line
@@ -483,7 +483,7 @@ def missing_runs(named: dict[tuple[str, str, str], Run]) -> list[str]:
     steps = sorted({run.pretrain_steps for run in named.values() if run.arm == "loro" and run.pretrain_steps})
     wanted = [*(("loro", n) for n in steps or [None]), ("mix", None), ("llm-policy", None)]
     lines = []
-    for env, environment in envs.ENVIRONMENTS.items():
+    for env in environments_about(run.env for run in named.values()):
         runs = [run for run in named.values() if run.env == env]
         missing = []
         if runs:
@@ -494,7 +494,7 @@ def missing_runs(named: dict[tuple[str, str, str], Run]) -> list[str]:
                 missing.append(f"{llm} ({', '.join(arms) if there else 'everything'})" if arms else "")
         missing = [name for name in missing if name]
         if missing or not runs:
-            lines.append(f"- {environment.title}: no runs yet of {', '.join(missing) if runs else 'anything'}.")
+            lines.append(f"- {envs.get(env).title}: no runs yet of {', '.join(missing) if runs else 'anything'}.")
     return lines
 
 

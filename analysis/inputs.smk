@@ -176,6 +176,8 @@ def shown(path, caption, category, labels=labels):
 
 def model_files(wildcards):
     """Two LLMs are fetched by a rule; any other model is a folder or a hub id that transformers resolves."""
+    if mistake := mistake_in_llm(config, wildcards.env, wildcards.llm, FETCHED_LLMS):
+        raise WorkflowError(mistake)
     folder, _, name = config["llms"][wildcards.llm]["model"].rpartition("/")
     return f"models/{name}/model.safetensors" if folder == "models" and name in FETCHED_LLMS else []
 
@@ -219,9 +221,7 @@ def training_arguments(wildcards, input):
 
 def algorithm_of(wildcards):
     """PPO where the arm says so, else the paper's learner: SAC for continuous actions, Double DQN for the others."""
-    if wildcards.arm.startswith("ppo"):
-        return "ppo"
-    return "sac" if wildcards.env == "pendulum" else "dqn"
+    return "ppo" if wildcards.arm.startswith("ppo") else envs.get(wildcards.env).learner
 
 
 def replication(wildcards):

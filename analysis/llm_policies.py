@@ -39,7 +39,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
     "pendulum": {f"torque {torque}": np.array([torque], dtype=np.float32) for torque in (-2, -1, 0, 1, 2)},
     "represented-pong": {"stay": 0, "up": 2, "down": 3},  # the game's other three actions do the same
 }
-"""The constant actions of each environment."""
+"""The constant actions of each environment; of any other, `any_constants`."""
 
 INTRODUCTION = """\
 # How well the LLMs play
@@ -151,11 +151,18 @@ def play_here(env: str, horizon: int, rules: Rules, episodes: int) -> tuple[Poli
     chance = [play_episode(game, index, lambda: game.action_space.sample()) for index in range(episodes)]
     exact = envs.get(env).deterministic
     constants = []
-    for word, action in CONSTANTS.get(env, {}).items():
+    for word, action in (CONSTANTS.get(env) or any_constants(game.action_space)).items():
         plays = [play_episode(game, index, lambda a=action: a) for index in range(1 if exact else episodes)]
         constants.append(Policy(env, f"always {word}", plays, horizon, rules, exact))
     game.close()
     return Policy(env, "uniformly random", chance, horizon, rules), constants
+
+
+def any_constants(space: gymnasium.Space) -> dict[str, Any]:
+    """Return actions to play constantly where none are named: all discrete ones, else the two ends of the space."""
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return {f"action {action}": action for action in range(space.start, space.start + space.n)}
+    return {"the least": space.low, "the largest": space.high}
 
 
 def play_episode(game: gymnasium.Env, index: int, policy: Callable[[], Any]) -> Play:

@@ -71,9 +71,12 @@ def check(run: Path) -> dict:
 
 def describe_run(run: Path) -> dict:
     """Return the .json of a run; raise Failure where there is none."""
-    if described := description(run):
-        return described
-    raise Failure(f"{run} has no .json beside it that says how it was made.")
+    described = description(run)
+    if not described:
+        raise Failure(f"{run} has no .json beside it that says how it was made.")
+    if changed := described.get("git_changed"):
+        raise Failure(f"{run} was made by code that no commit has ({', '.join(changed)}): commit it and train anew.")
+    return described
 
 
 def check_prior_run(run: Path) -> dict:

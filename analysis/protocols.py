@@ -6,7 +6,14 @@ protocol `released` it is the authors' procedure with that one thing as `paper` 
 
 from dataclasses import dataclass
 
-DISCRETE = ("cartpole", "frozen-lake", "cliff-walking", "mountain-car", "represented-pong")
+import envs
+
+ALL = tuple(envs.ENVIRONMENTS)
+DISCRETE = tuple(name for name, environment in envs.ENVIRONMENTS.items() if environment.learner == "dqn")
+CONTINUOUS = tuple(name for name in ALL if name not in DISCRETE)
+STOCHASTIC = tuple(name for name, environment in envs.ENVIRONMENTS.items() if not environment.deterministic)
+CUT_OFF = tuple(name for name in ALL if name not in ("cartpole", "frozen-lake"))
+"""Where an LLM's episodes may be cut off; the authors' all end by themselves in the two others."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,7 @@ class Difference:
     """its value under `released`"""
     label: str
     """what the authors' code does, in words"""
-    environments: tuple[str, ...] = (*DISCRETE, "pendulum")
+    environments: tuple[str, ...] = ALL
     """where it can change anything"""
 
     def other(self, protocol: str) -> str:
@@ -29,8 +36,6 @@ class Difference:
         return self.released if protocol == "paper" else self.paper
 
 
-STOCHASTIC = ("cartpole", "frozen-lake", "mountain-car", "pendulum")
-CUT_OFF = ("cliff-walking", "mountain-car", "pendulum", "represented-pong")
 DIFFERENCES = {
     "carry-over": Difference("--carry-over", "1", "5", "one network handed through five repeats"),
     "shifted": Difference("--shifted", "False", "True", "transitions stored one step late"),
@@ -39,8 +44,8 @@ DIFFERENCES = {
     "warm-up": Difference("--warm-up-mean", "used", "dataset", "warm-up counted over all episodes"),
     "target": Difference("--target-update-interval", "1000", "200", "target copied every 200 updates", DISCRETE),
     "evaluation": Difference("--eval-episodes", "10", "1", "a single evaluation episode", STOCHASTIC),
-    "exploration": Difference("--exploration", "sample", "mean-or-zero", "explores with its mean", ("pendulum",)),
-    "unscaled": Difference("--unscaled-actions", "False", "True", "half the torque", ("pendulum",)),
+    "exploration": Difference("--exploration", "sample", "mean-or-zero", "explores with its mean", CONTINUOUS),
+    "unscaled": Difference("--unscaled-actions", "False", "True", "half the torque", CONTINUOUS),
 }
 
 

@@ -123,6 +123,12 @@ def read_own_run(path: Path) -> Run:
     return run
 
 
+def environments_about(names: Iterable[str]) -> list[str]:
+    """Return the environments that a table is about, by its runs': with one of the paper's all of the paper's."""
+    there = set(names)
+    return [env for env in envs.ENVIRONMENTS if env in there or (env in envs.PAPER and there & set(envs.PAPER))]
+
+
 def read_table(path: Path) -> pd.DataFrame:
     """Read a run's rows, whatever it is named; raise UsageError where there is no file, Failure when it is damaged."""
     if not path.is_file():

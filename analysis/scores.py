@@ -31,7 +31,7 @@ from analysis.arms import read_name
 from analysis.figure_lines import figures_of, runs_of
 from analysis.main_table import ARMS, title_of
 from analysis.measures import AXES, common_extent, cumulative, length, measurable
-from analysis.runs import POLICIES, PROTOCOLS, Run, read_runs
+from analysis.runs import POLICIES, PROTOCOLS, Run, environments_about, read_runs
 from analysis.scales import SCALES
 from analysis.statistics import (
     bootstrap_interval,
@@ -259,14 +259,14 @@ def extent_lines(table: pd.DataFrame) -> list[str]:
 
 def aggregate_lines(table: pd.DataFrame) -> list[str]:
     """Return the table across environments, a line for each protocol, axis and arm."""
-    lines = []
+    lines, shown = [], environments_about(table.env)
     rows = table[(table.env == "all") & (table.score != "improvement")]
     for (protocol, over, arm), found in rows.groupby(["protocol", "over", "arm"], sort=False):
         scores = [
             with_interval(*found[found.score == f"normalised {s}"][["value", "low", "high"]].iloc[0], fixed(2))
             for s in ("mean", "iqm")
         ]
-        counted = f"{len(found.environments.iloc[0].split())} of {len(envs.ENVIRONMENTS)}"
+        counted = f"{len(found.environments.iloc[0].split())} of {len(shown)}"
         lines.append([protocol, over, title(arm), counted, *scores])
     return table_lines(["protocol", "over", "arm", "environments", "mean", "IQM"], lines)
 
@@ -274,8 +274,8 @@ def aggregate_lines(table: pd.DataFrame) -> list[str]:
 def improvement_lines(table: pd.DataFrame) -> list[str]:
     """Return the table of probabilities of improvement: environments across."""
     rows = table[table.score == "improvement"]
-    names = [*envs.ENVIRONMENTS, "all"]
-    titles = [envs.get(env).title for env in envs.ENVIRONMENTS] + ["mean over them"]
+    shown = environments_about(table.env)
+    names, titles = [*shown, "all"], [*(envs.get(env).title for env in shown), "mean over them"]
     lines = []
     for (protocol, over, arm, against), found in rows.groupby(["protocol", "over", "arm", "against"], sort=False):
         cells = []
@@ -295,8 +295,8 @@ def wanted(protocol: str, env: str, arms: list[str]) -> list[str]:
 
 def missing_lines(runs: Runs, arms: list[str]) -> list[str]:
     """Say what is not there: cells, seeds, and environments that the comparisons had to leave out."""
-    lines = []
-    for protocol, env in product(FEWEST, envs.ENVIRONMENTS):
+    lines, shown = [], environments_about(env for _, env, _ in runs)
+    for protocol, env in product(FEWEST, shown):
         absent = [name for name in wanted(protocol, env, arms) if (protocol, env, name) not in runs]
         if absent:
             lines.append(f"- {envs.get(env).title}, {protocol}: no runs yet of {', '.join(absent)}.")
@@ -309,7 +309,7 @@ def missing_lines(runs: Runs, arms: list[str]) -> list[str]:
     for protocol, over in product(PROTOCOLS, AXES):
         compared = compared_arms(runs, protocol, arms)
         shared = shared_environments(runs, protocol, compared, over)
-        names = ", ".join(envs.get(env).title for env in envs.ENVIRONMENTS if env not in shared)
+        names = ", ".join(envs.get(env).title for env in shown if env not in shared)
         where = f"- Across environments, {protocol}, over {over}:"
         if protocol == "published" and over == "steps":
             lines.append(f"{where} nothing, for the authors' curves do not tell their steps.")

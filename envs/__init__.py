@@ -16,6 +16,9 @@ ENVIRONMENTS: dict[str, Environment] = {
     for module in (cartpole, frozen_lake, cliff_walking, mountain_car, pendulum, represented_pong)
 }
 
+PAPER = ("cartpole", "frozen-lake", "cliff-walking", "mountain-car", "pendulum", "represented-pong")
+"""The paper's, whatever others `ENVIRONMENTS` comes to have."""
+
 for _environment in ENVIRONMENTS.values():
     if _environment.gym_id not in gymnasium.registry:
         gymnasium.register(

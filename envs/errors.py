@@ -12,14 +12,23 @@ class Failure(Exception):
     """The request was sound, but it could not be carried out (a damaged file, a full disk). Exit status 1."""
 
 
+class AlreadyThere(Exception):
+    """What is asked for has been made, by the same arguments from the same data. Exit status 0."""
+
+
 def run_command_line(main: Callable[[], None]) -> None:
     """Run `main` and turn the errors a user can meet into one sentence and an exit status.
 
-    `UsageError` exits with 2; `Failure` and operating-system errors (a full disk, an unwritable folder) with 1.
-    Anything else is a defect of ours and keeps its traceback.
+    `AlreadyThere` says so and exits with 0; `UsageError` exits with 2; `Failure` and operating-system errors (a full
+    disk, an unwritable folder) with 1. Anything else is a defect of ours and keeps its traceback.
     """
+    module = sys.modules["__main__"].__spec__ if main.__module__ == "__main__" else None
+    if module is not None:  # so that a usage error tells the command to repeat, not the path of a file
+        sys.argv[0] = f"python -m {module.name}"
     try:
         main()
+    except AlreadyThere as told:
+        print(told)
     except UsageError as error:
         _exit(str(error), 2)
     except Failure as error:

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from envs.datasets import Episode, versions
-from envs.errors import Failure, UsageError
+from envs.errors import AlreadyThere, Failure, UsageError
 from envs.files import check_clock, sha256, write_text, written_whole
 
 COLUMNS = ("env_steps", "train_return", "eval_return", "eval_length", "loss", "q_mean")
@@ -50,6 +50,8 @@ def check_ranges(args: Any) -> None:
         raise UsageError(f"--buffer-size {args.buffer_size} must exceed --batch-size {args.batch_size}.")
 
 
+DATA = ("dataset_sha256", "prior_sha256")
+"""What a finished run's .json tells of its data, beside the arguments."""
 DO_NOT_CHANGE_RESULTS = ("output", "dataset", "threads", "progress", "track")
 """Arguments that a resumed run may change; of the dataset its SHA-256 counts instead of its path."""
 
@@ -98,7 +100,8 @@ class Run:
         self.table = np.full((args.carry_over, args.seeds, args.iterations, len(columns)), np.nan)
         self.finished_blocks = 0
         self.seconds_before, self.started = 0.0, time.monotonic()
-        self.git_commit = git_commit()  # now: the checkout may move on while this process runs
+        # now: the checkout may move on while this process runs
+        self.git_commit, self.git_changed = git_commit(), git_changed()
         self.loaded: dict[str, torch.Tensor] = {}
         self.writer = None
         if args.track is not None:
@@ -117,19 +120,27 @@ class Run:
             check_clock(self.args.dataset / "meta.json")
 
     def _check_finished(self) -> None:
-        """Raise UsageError where another run, with other arguments, is finished under this name: it would be lost."""
+        """Look for a finished run under this name.
+
+        Raises UsageError where it has other arguments or data, and would be lost; AlreadyThere where it is this one.
+        """
         described = self.output.with_suffix(".json")
         if not (self.output.exists() and described.exists()):
             return
         try:
-            arguments = json.loads(described.read_text(encoding="utf-8"))["arguments"]
+            description = json.loads(described.read_text(encoding="utf-8"))
+            told = {**description["arguments"], **{name: description[name] for name in DATA if name in description}}
         except (ValueError, KeyError, TypeError):
             return  # nothing that tells of a run
-        told = {name: str(arguments[name]) for name in arguments.keys() & self.identity.keys()}
+        told = {name: str(told[name]) for name in told.keys() & self.identity.keys()}
         if changed := self._changed(told, told.keys()):
-            raise UsageError(
-                f"{self.output} holds a run with other arguments ({changed}): give another --output, or delete it."
-            )
+            raise UsageError(f"{self.output} holds another run ({changed}): give another --output, or delete it.")
+        whole = description.get("csv_sha256") == sha256(self.output) and self._policy_file().exists()
+        if whole and told.keys() == self.identity.keys() and not self.checkpoint.exists():
+            raise AlreadyThere(f"{self.output} holds this run already; delete it to train anew.")
+
+    def _policy_file(self) -> Path:
+        return self.output.with_suffix(".policy.safetensors")
 
     def _changed(self, told: dict[str, str], names: Iterable[str]) -> str | None:
         """Say which of the named arguments is another than was told; None where none is."""
@@ -233,6 +244,7 @@ class Run:
             **self.prior,
             "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
             "git_commit": self.git_commit,
+            "git_changed": self.git_changed,
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             "seconds": round(self.seconds, 3),
             "versions": versions("torch", "ale-py", "safetensors"),
@@ -240,7 +252,7 @@ class Run:
         if device.type == "cuda":  # the device's time was this run's, its own or shared
             peak = torch.cuda.max_memory_allocated() // 2**20  # since the last start
             description |= {"gpu_seconds": description["seconds"], "gpu_peak_memory_mb": peak}
-        table, networks = "\n".join(lines) + "\n", self.output.with_suffix(".policy.safetensors")
+        table, networks = "\n".join(lines) + "\n", self._policy_file()
         save_tensors(policy, networks)
         description["csv_sha256"] = hashlib.sha256(table.encode()).hexdigest()
         description["policy_sha256"] = sha256(networks)
@@ -273,8 +285,19 @@ def git_commit() -> str | None:
     """Return the commit of the code that is running, or None where neither git nor the image knows it."""
     if os.environ.get("LORO_COMMIT", "unknown") != "unknown":  # the image has no .git
         return os.environ["LORO_COMMIT"]
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    commit = _git("rev-parse", "HEAD")
+    return commit and commit.strip()
+
+
+def git_changed() -> list[str] | None:
+    """Name the files of `algos/`, `envs/` and `prompts/` that are not as in that commit; None without git."""
+    lines = _git("status", "--porcelain", "--untracked-files=all", "--", "algos", "envs", "prompts")
+    return None if lines is None else sorted(line[3:] for line in lines.splitlines())
+
+
+def _git(*arguments: str) -> str | None:
+    command = ["git", "-C", str(Path(__file__).parents[1]), *arguments]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -132,6 +132,44 @@ def test_ones_own_llm_in_a_copy_of_the_configuration_plays_and_is_learnt_from(cl
     assert jobs(clone, "--configfile", "config/mine.yaml")["collect"] == 6, "it plays every game"
 
 
+def test_ones_own_environment_is_learnt_by_its_learner_and_has_every_arm(clone):
+    """Pendulum under another name, by the steps that CONTRIBUTING gives."""
+    module = (clone / "envs/pendulum.py").read_text().replace('name="pendulum"', 'name="swing"')
+    (clone / "envs/swing.py").write_text(module)
+    shutil.copytree(clone / "prompts/pendulum", clone / "prompts/swing")
+    for file, old, new in (
+        ("envs/__init__.py", "pendulum, represented_pong)\n}", "pendulum, represented_pong, swing)\n}"),
+        ("envs/__init__.py", "pendulum, represented_pong\n", "pendulum, represented_pong, swing\n"),
+        ("config/schema.json", '"represented-pong"', '"represented-pong", "swing"'),
+    ):
+        content = (clone / file).read_text()
+        assert old in content
+        (clone / file).write_text(content.replace(old, new))
+    config = yaml.safe_load((clone / "config/quick.yaml").read_text())
+    arms = yaml.safe_load((clone / "config/paper.yaml").read_text())["arms"]
+    config |= {"tree": "rerun/swing", "environments": ["swing"], "arms": arms}
+    config["seeds"] = {"paper": {"swing": 2}, "released": {"swing": 1}, "others": {"paper": 2, "released": 1}}
+    (clone / "config/swing.yaml").write_text(yaml.safe_dump(config))
+    done = snakemake(clone, "--dry-run", "--printshellcmds", "--configfile", "config/swing.yaml")
+    assert done.returncode == 1 and "swing has no scale or bounds in analysis/scales.py" in done.stdout + done.stderr
+    scales = (clone / "analysis/scales.py").read_text()
+    scales = scales.replace(
+        '    "pendulum": Scale', '    "swing": Scale(-1180, -150, "as Pendulum"),\n    "pendulum": Scale'
+    )
+    (clone / "analysis/scales.py").write_text(
+        scales.replace('    "pendulum": (', '    "swing": (-3300, 0),\n    "pendulum": (')
+    )
+    done = snakemake(clone, "--dry-run", "--printshellcmds", "--configfile", "config/swing.yaml")
+    assert done.returncode == 0, done.stdout
+    learners = re.findall(r"python -m algos\.(\w+) --env swing --arm (\S+)", done.stdout)
+    assert {arm for learner, arm in learners if learner == "sac"} == set(arms["paper"]) - {
+        "ppo",
+        "ppo-bc",
+        "loro-discard",
+    }
+    assert "--discard-offline True" in done.stdout and "algos.dqn" not in done.stdout
+
+
 def test_jobs_choose_a_gpu_unless_the_configuration_says_cpu(clone):
     run, commands = "results/runs/paper/cartpole/online.csv", {}
     trees = {"rerun": ["--profile", "profiles/gpu"], "rerun/quick": ["--configfile", "config/quick.yaml"]}

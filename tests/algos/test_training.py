@@ -6,6 +6,7 @@ import importlib
 import json
 import random
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -293,12 +294,46 @@ def test_a_finished_run_is_not_replaced_by_another(tmp_path, monkeypatch, capsys
     for other in (["--env", "frozen-lake"], ["--learning-rate", 0.001]):
         with pytest.raises(SystemExit) as exit_info:
             run("dqn", [*arguments, *other], monkeypatch)
-        assert exit_info.value.code == 2 and "holds a run with other arguments" in capsys.readouterr().err
+        assert exit_info.value.code == 2 and "holds another run" in capsys.readouterr().err
     assert output.read_bytes() == whole
     output.unlink()
-    run("dqn", arguments, monkeypatch)  # the same again is no other run
-    run("dqn", arguments, monkeypatch)
+    run("dqn", arguments, monkeypatch)  # not whole: made anew
     assert output.read_bytes() == whole
+
+
+@pytest.mark.parametrize("algorithm", ["dqn", "ppo"])
+def test_the_same_run_is_not_trained_twice_and_other_data_make_another(tmp_path, monkeypatch, capsys, algorithm):
+    output, data = tmp_path / "run.csv", make_dataset(tmp_path / "a", "cartpole")
+    more = ["--num-steps", 20, "--num-envs", 1] if algorithm == "ppo" else ["--batch-size", 32]
+    arguments = ["--env", "cartpole", "--arm", "ppo-bc" if algorithm == "ppo" else "loro", "--tau", 2, "--seeds", 1]
+    arguments += ["--iterations", 4, "--iteration-steps", 20, "--pretrain-steps", 20, "--no-progress", *more]
+    run(algorithm, [*arguments, "--dataset", data, "--output", output], monkeypatch)
+    when, whole = output.stat().st_mtime_ns, output.read_bytes()
+    capsys.readouterr()
+    run(algorithm, [*arguments, "--dataset", data, "--output", output], monkeypatch)
+    assert "holds this run already" in capsys.readouterr().out and output.stat().st_mtime_ns == when
+    save_dataset(tmp_path / "b", "cartpole", record_random_play("cartpole", 3, 40, seed=5), {"policy": "random"})
+    with pytest.raises(SystemExit) as exit_info:
+        run(algorithm, [*arguments, "--dataset", tmp_path / "b", "--output", output], monkeypatch)
+    assert exit_info.value.code == 2 and "another run (dataset_sha256 was " in capsys.readouterr().err
+    assert output.read_bytes() == whole
+    (tmp_path / "run.policy.safetensors").unlink()
+    run(algorithm, [*arguments, "--dataset", data, "--output", output], monkeypatch)
+    assert (tmp_path / "run.policy.safetensors").exists() and output.read_bytes() == whole
+
+
+def test_a_run_tells_which_code_no_commit_has(tmp_path, monkeypatch):
+    """In a repository of its own, as it is cloned and with an environment added to it."""
+    code = tmp_path / "code"
+    for name in ("algos", "envs", "analysis"):
+        shutil.copytree(ROOT / name, code / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for command in (["init", "-q"], ["add", "."], ["-c", "user.name=n", "-c", "user.email=e@e", "commit", "-qm", "m"]):
+        subprocess.run(["git", "-C", code, *command], check=True)
+    command = [sys.executable, "-m", "algos.dqn", "--env", "cliff-walking", *SMALL, "--seeds", "1", "--output"]
+    for name, changed in (("as-cloned", []), ("changed", ["envs/chess.py"])):
+        subprocess.run([*command, tmp_path / f"{name}.csv"], cwd=code, check=True, capture_output=True)
+        assert json.loads((tmp_path / f"{name}.json").read_text())["git_changed"] == changed
+        (code / "envs/chess.py").write_text('"""Another game."""\n')
 
 
 def test_the_final_policies_play_the_last_evaluation(tmp_path, monkeypatch):

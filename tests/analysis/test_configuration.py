@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from analysis.configuration import mistake_in, mistake_in_run
+from analysis import configuration
+from analysis.configuration import mistake_in, mistake_in_llm, mistake_in_run
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -25,6 +26,7 @@ def test_the_shipped_ones_are_sound(name):
         ("seeds.paper", {"cartpole": 3}, "$.seeds.paper: it does not say how many agents for frozen-lake"),
         ("seeds.released", {}, "$.seeds.released"),
         ("seeds.others", {"paper": 3}, "$.seeds.others: it does not say how many agents under released"),
+        ("environments", ["cartpole", "cliff-walking", "pendulum", "chess"], "$.environments"),
         ("episodes.random", 9, "$.episodes.random: 9 episodes are fewer than main.tau, 10"),
         ("iterations", 10, "$.iterations: 10 must exceed main.tau"),
     ],
@@ -81,3 +83,30 @@ def test_every_shipped_run_can_be_trained(paper):
 )
 def test_a_run_that_cannot_be_trained_is_told_why(paper, run, words):
     assert words in mistake_in_run(paper, *run.split("/"))
+
+
+def test_an_environment_without_a_scale_is_told_before_anything_is_trained(paper, monkeypatch):
+    monkeypatch.delitem(configuration.SCALES, "pendulum")
+    assert "$.environments: pendulum has no scale or bounds in analysis/scales.py" in mistake_in(paper)
+
+
+def test_defects_alone_need_the_number_of_chains(paper):
+    config = paper | {"grid": False, "arms": {"paper": ["online"]}, "seeds": {**paper["seeds"], "others": {"paper": 3}}}
+    assert "$.seeds.others: it does not say how many agents under released" in mistake_in(config)
+    assert mistake_in(config | {"defects": []}) is None
+
+
+@pytest.mark.parametrize(
+    ("llm", "words"),
+    [
+        ({"model": "models/typo"}, "there is no folder models/typo"),
+        ({"model": "./nowhere"}, "there is no folder ./nowhere"),
+        ({"model": "models/fetched"}, None),
+        ({"model": "config"}, None),
+        ({"model": "Qwen/Qwen2.5-7B-Instruct"}, None),
+        ({"model": "Qwen/Qwen2.5-7B-Instruct", "style": "rhymes"}, "there is no prompt prompts/cartpole/rhymes.yaml"),
+    ],
+)
+def test_an_llm_that_cannot_play_is_told_before_anything_is_trained(paper, llm, words):
+    mistake = mistake_in_llm(paper | {"llms": {"mine": {"source": "collect", **llm}}}, "cartpole", "mine", ["fetched"])
+    assert mistake is None if words is None else words in mistake

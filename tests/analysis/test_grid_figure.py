@@ -27,7 +27,7 @@ def draw(arguments, monkeypatch):
 
 
 def test_the_paper_has_39_figures():
-    assert sum(1 + len(figures_of(env)) for env in envs.ENVIRONMENTS) == 39
+    assert sum(1 + len(figures_of(env)) for env in envs.PAPER) == 39
     shapes = {"mix": (1, 1), "pretrain": (1, 1), "model_size": (2, 3), "pretrain_step": (2, 3), "pretrain_eps": (2, 2)}
     for kind, (rows, columns) in shapes.items():
         panels = panels_of(kind, "cartpole")

@@ -184,7 +184,7 @@ LABELS = {
 def test_the_shipped_published_curves_sum_to_the_published_labels(tmp_path, monkeypatch):
     arms = ("online", "loro_qwen-7b_tau10_n3000", "mix_qwen-7b_tau10")
     rows, _ = tabulate([path for path in sorted(SHIPPED.glob("*/*.csv")) if path.stem in arms], tmp_path, monkeypatch)
-    assert set(LABELS) == set(envs.ENVIRONMENTS)
+    assert set(LABELS) == set(envs.PAPER)
     for env, labels in LABELS.items():
         for (arm, tau), label in zip((("loro", "10"), ("online", ""), ("mix", "10")), labels, strict=True):
             mean = float(rows[env, arm, tau, "published"]["mean"])

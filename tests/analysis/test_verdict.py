@@ -20,15 +20,16 @@ from envs.errors import run_command_line
 SCALE = Scale(0, 100, "made up")
 CONTENT = {
     "rule": {"fewest_seeds": 5, "margin": 0.05},
-    "optima": dict.fromkeys(envs.ENVIRONMENTS, 100),
+    "optima": dict.fromkeys(envs.PAPER, 100),
     "notes": {},
+    "environments": list(envs.PAPER),
 }
 ARM, OTHER, MIX = "loro_qwen-7b_tau2_n10", "online", "mix_qwen-7b_tau2"
 
 
 @pytest.fixture(autouse=True)
 def one_scale(monkeypatch):
-    for env in envs.ENVIRONMENTS:
+    for env in envs.PAPER:
         monkeypatch.setitem(judging.SCALES, env, SCALE)
 
 
@@ -39,7 +40,7 @@ def returns(mean, seeds=5, spread=1.0, iterations=30):
 
 def runs_of(tmp_path, ours, theirs, protocol="paper", other=OTHER, seeds=5):
     paths = []
-    for env, (a, b) in zip(envs.ENVIRONMENTS, zip(ours, theirs, strict=True), strict=True):
+    for env, (a, b) in zip(envs.PAPER, zip(ours, theirs, strict=True), strict=True):
         for name, mean in ((ARM, a), (other, b)):
             if mean is not None:
                 paths.append(write_run(tmp_path, protocol, env, name, returns(mean, seeds)))
@@ -47,7 +48,8 @@ def runs_of(tmp_path, ours, theirs, protocol="paper", other=OTHER, seeds=5):
 
 
 def judge(runs, **claim):
-    return judging.judge({"claim": "c", "source": "s", "arm": ARM, **claim}, runs, CONTENT)
+    claim = {"claim": "c", "source": "s", "arm": ARM, "environments": list(envs.PAPER), **claim}
+    return judging.judge(claim, runs, CONTENT)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +146,7 @@ def test_optimal(tmp_path, ours, outcome):
 
 
 def test_optimal_leaves_out_where_no_optimum_is_known(tmp_path, monkeypatch):
-    monkeypatch.setitem(CONTENT, "optima", {env: 100 for env in envs.ENVIRONMENTS if env != "represented-pong"})
+    monkeypatch.setitem(CONTENT, "optima", {env: 100 for env in envs.PAPER if env != "represented-pong"})
     judged = judge(runs_of(tmp_path, [99, 99, 99, 20, 20, 20], [50] * 6), kind="optimal")
     assert judged.verdict == "holds" and "no optimum known: Pong" in judged.evidence
     told = [verdict.summary(judged, protocol) for protocol in ("paper", "published")]
@@ -155,7 +157,8 @@ def test_optimal_leaves_out_where_no_optimum_is_known(tmp_path, monkeypatch):
 def test_what_other_seeds_do_not_confirm_is_open(tmp_path, other, state, outcome):
     runs = runs_of(tmp_path, [99, 99, 99, 99, 20, 20], [50] * 6)
     again = read_runs([write_run(tmp_path / "again", "paper", "frozen-lake", ARM, returns(other, seeds=7))])
-    judged = judging.judge({"claim": "c", "arm": ARM, "kind": "optimal"}, runs, CONTENT, again)
+    claim = {"claim": "c", "arm": ARM, "kind": "optimal", "environments": list(envs.PAPER)}
+    judged = judging.judge(claim, runs, CONTENT, again)
     assert judged.states["frozen-lake"] == state and judged.verdict == outcome
     assert f"with 7 other seeds: {other / 100:.2f} [" in judged.remarks[0]
     assert ("reached by the first seeds alone" in judged.remarks[0]) == (state == "open")
@@ -166,9 +169,9 @@ def test_a_difference_that_other_seeds_do_not_show_is_open(tmp_path, other, stat
     runs = runs_of(tmp_path, [60] * 6, [50] * 6)
     names = ((ARM, other), (OTHER, 50))
     again = read_runs([write_run(tmp_path / "again", "paper", "cartpole", arm, returns(mean)) for arm, mean in names])
-    claim = {"claim": "c", "arm": ARM, "kind": "greater", "against": OTHER}
+    claim = {"claim": "c", "arm": ARM, "kind": "greater", "against": OTHER, "environments": list(envs.PAPER)}
     judged = judging.judge(claim, runs, CONTENT, again)
-    assert judged.states == {env: state if env == "cartpole" else "higher" for env in envs.ENVIRONMENTS}
+    assert judged.states == {env: state if env == "cartpole" else "higher" for env in envs.PAPER}
     assert judging.judge(claim, runs, CONTENT).states["cartpole"] == "higher"
     # where the first seeds show nothing, others decide nothing either
     level = runs_of(tmp_path / "level", [50] * 6, [50] * 6)
@@ -194,7 +197,7 @@ def test_the_pooled_difference_is_the_mean_of_normalised_ones(tmp_path):
 def test_under_released_a_paper_run_stands_in_only_where_the_protocol_changes_nothing(tmp_path):
     runs = runs_of(tmp_path, [60] * 6, [50] * 6) | runs_of(tmp_path, [40] * 6, [None] * 6, protocol="released", seeds=3)
     chain = write_run(tmp_path, "released", "frozen-lake", ARM, returns(41, seeds=1))  # whose one seed is at 40
-    runs |= read_runs([chain, *(write_run(tmp_path, "paper", env, MIX, returns(50)) for env in envs.ENVIRONMENTS)])
+    runs |= read_runs([chain, *(write_run(tmp_path, "paper", env, MIX, returns(50)) for env in envs.PAPER)])
     judged = judge(runs, kind="greater", against=OTHER)
     assert [pair.env for pair in judged.counted("released")] == [
         "cartpole",
