@@ -23,6 +23,7 @@ from snakemake.exceptions import WorkflowError
 
 import envs
 from analysis.arms import read_name, run_name
+from analysis.bins import countable
 from analysis.configuration import mistake_in, mistake_in_llm, mistake_in_run, schema_mistake
 from analysis.figure_lines import KINDS, figures_of, runs_of
 from analysis.protocols import DIFFERENCES, difference_of
@@ -51,6 +52,7 @@ FETCHED_LLMS = {
 MAIN_FIGURES = ["main", "main_steps", *(f"{env}_main" for env in ENVIRONMENTS)]
 GRID_FIGURES = [f"{env}_{kind}" for env in ENVIRONMENTS for kind in figures_of(env)]
 PLAYERS = config["data_quality"]["llms"]
+COUNTABLE = [env for env in ENVIRONMENTS if countable(env)]
 # What a job takes of a GPU, 1 share or nothing: a profile says how many shares there are, profiles/one_gpu.py which GPU
 # a job gets. Without a GPU neither has any effect. Neither is among a job's params: another device is no reason to train
 # again.
@@ -134,7 +136,7 @@ rule all:
         f"{TREE}/paper_figs/defects.pdf" if config["defects"] else [],
         expand(f"{TREE}/results/tables/replication_{{env}}.md", env=config["replications"]),
         [f"{TREE}/results/{name}.md" for name in ("claims", "tables/fidelity", "tables/grid") if config["grid"]],
-        f"{TREE}/paper_figs/coverage.pdf" if PLAYERS else [],
+        f"{TREE}/paper_figs/coverage.pdf" if PLAYERS and COUNTABLE else [],
         f"{TREE}/results/tables/scores.md",
         [f"{TREE}/{product}" for product in PRIOR_PRODUCTS] if config["grid"] else [],
 
@@ -629,7 +631,7 @@ rule coverage:
     input:
         runs=covered_runs,
         policies=lambda wildcards: [run.replace(".csv", ".policy.safetensors") for run in covered_runs(wildcards)],
-        datasets=[dataset(env, llm) for env in ENVIRONMENTS for llm in [*PLAYERS, "random"]],
+        datasets=[dataset(env, llm) for env in COUNTABLE for llm in [*PLAYERS, "random"]],
     output:
         f"{TREE}/results/coverage.csv",
     log:

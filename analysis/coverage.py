@@ -11,15 +11,15 @@ d_final(s, a) / d_data(s, a), infinite where the data misses a pair. d is the sh
 In the grid worlds d_final is exact: the distribution over states is propagated through the known transition matrix,
 from the start for as many steps as an evaluation has; their optimal policy (discount 0.99, value iteration) is measured
 beside the learnt ones. Elsewhere greedy episodes are played, with seeds of their own, and states are put into bins
-(GRIDS); the same with half and with twice as many bins a dimension shows how much the bins matter. An action of
-Pendulum is one of five equal ranges of torque; actions of Pong that do the same count as one.
+(analysis/bins.py); the same with half and with twice as many bins a dimension shows how much the bins matter. An action
+of Pendulum is one of five equal ranges of torque; actions of Pong that do the same count as one.
 
 Final networks are too large to ship. What is measured of them is not: each row names the SHA-256 of its run, and
 `analysis.coverage_figure` draws the rows of the runs that it is given.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 import envs
+from analysis.bins import AS_STATED, COARSE, FINE, GRIDS, countable
 from analysis.data_quality import by_name
 from analysis.runs import Run, check_digest, description, read_run
 from analysis.statistics import bootstrap_interval
@@ -45,8 +46,6 @@ OPTIMAL = "optimal"
 FIRST_SEED = 1_000_000
 """Reset seed of the first evaluation episode."""
 DISCOUNT = 0.99
-COARSE, AS_STATED, FINE = 0.5, 1.0, 2.0
-"""What the numbers of bins are multiplied with."""
 KEY = ["env", "policy", "data"]
 COLUMNS = [*KEY, "run_sha256", "episodes", "visits_in_data", "pairs_in_data", "method", "seeds", "final_return"]
 COLUMNS += ["pairs_visited", "coverage", "coverage_low", "coverage_high"]
@@ -70,93 +69,7 @@ class Args:
     """greedy episodes of each agent, where d_final is sampled and chance plays a part"""
 
 
-# --- States and actions as bins --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Dimension:
-    """One number of a state, cut into equal bins; what lies outside belongs to the outermost ones."""
-
-    name: str
-    low: float
-    high: float
-    bins: int
-    scaled: bool = True
-    """whether half and twice as many bins are tried"""
-
-    def count(self, factor: float) -> int:
-        """Return the number of bins."""
-        return max(1, round(self.bins * factor)) if self.scaled else self.bins
-
-    def place(self, values: np.ndarray, factor: float) -> np.ndarray:
-        """Return the bin of each value."""
-        count = self.count(factor)
-        share = (np.asarray(values, dtype=np.float64) - self.low) / (self.high - self.low)
-        return np.clip(np.floor(share * count), 0, count - 1).astype(np.int64)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """How an environment's states and actions become pairs that can be counted."""
-
-    dimensions: tuple[Dimension, ...]
-    numbers: Callable[[np.ndarray], np.ndarray]
-    """[n, size] observations to [n, dimensions] numbers"""
-    action: Dimension | tuple[int, ...]
-    """the bins of a continuous action, or for each action the one that it counts as"""
-
-    def pairs(self, observations: np.ndarray, actions: np.ndarray, factor: float = AS_STATED) -> np.ndarray:
-        """Return a number for each state-action pair [n]."""
-        keys = np.zeros(len(observations), dtype=np.int64)
-        for dimension, values in zip(self.dimensions, self.numbers(observations).T, strict=True):
-            keys = keys * dimension.count(factor) + dimension.place(values, factor)
-        if isinstance(self.action, Dimension):
-            return keys * self.action.bins + self.action.place(actions[:, 0], AS_STATED)
-        return keys * len(self.action) + np.array(self.action)[actions]
-
-
-def pendulum_numbers(observations: np.ndarray) -> np.ndarray:
-    """Return angle (0 is upright) and angular velocity."""
-    return np.column_stack([np.arctan2(observations[:, 1], observations[:, 0]), observations[:, 2]])
-
-
-def pong_numbers(observations: np.ndarray) -> np.ndarray:
-    """Return the player's y, the ball's x and y, and which way the ball moves across: -1, 0 or 1."""
-    return np.column_stack([observations[:, [0, 4, 5]], np.sign(observations[:, 8])])
-
-
-GRIDS = {
-    "cartpole": Grid(
-        (
-            Dimension("position", -2.4, 2.4, 6),
-            Dimension("velocity", -3, 3, 6),
-            Dimension("angle", -0.2095, 0.2095, 6),
-            Dimension("angular velocity", -3.5, 3.5, 6),
-        ),
-        lambda observations: observations,
-        (0, 1),
-    ),
-    "mountain-car": Grid(
-        (Dimension("position", -1.2, 0.6, 18), Dimension("velocity", -0.07, 0.07, 14)),
-        lambda observations: observations,
-        (0, 1, 2),
-    ),
-    "pendulum": Grid(
-        (Dimension("angle", -math.pi, math.pi, 16), Dimension("angular velocity", -8, 8, 16)),
-        pendulum_numbers,
-        Dimension("torque", -2, 2, 5, scaled=False),
-    ),
-    "represented-pong": Grid(
-        (
-            Dimension("player's y", 38, 204, 8),
-            Dimension("ball's x", 48, 208, 8),
-            Dimension("ball's y", 38, 208, 8),
-            Dimension("ball's direction across", -1, 1, 3, scaled=False),
-        ),
-        pong_numbers,
-        (0, 0, 2, 3, 2, 3),  # the fire button does nothing in play
-    ),
-}
+# --- Frequencies ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -376,11 +289,6 @@ def row_of(env: str, visits: list[Visits], episodes: list[Episode]) -> dict[str,
     }
 
 
-def countable(env: str) -> bool:
-    """Return whether an environment's states can be counted: it has bins, or a table of its transitions."""
-    return env in GRIDS or hasattr(envs.make(env).unwrapped, "P")
-
-
 def mean_coverage(measures: list[Measures]) -> float:
     """Return the mean coverage over agents."""
     return float(np.mean([one.coverage for one in measures]))
@@ -443,7 +351,7 @@ def main() -> None:
         raise UsageError("None of the runs given has left its final policy (<arm>.policy.safetensors beside the CSV).")
     uncut = [env for env in dict.fromkeys(run.env for run in left) if not countable(env)]
     left = [run for run in left if run.env not in uncut]
-    told = f"{', '.join(uncut)}: GRIDS (analysis/coverage.py) does not say how states are cut into bins"
+    told = f"{', '.join(uncut)}: GRIDS (analysis/bins.py) does not say how states are cut into bins"
     if not left:
         raise UsageError(f"{told}.")
     rows = list(measured(left, read_datasets(args.datasets), args))

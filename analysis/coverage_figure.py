@@ -22,8 +22,9 @@ from matplotlib.lines import Line2D
 
 import envs
 from analysis import data_quality
+from analysis.bins import GRIDS, Dimension
 from analysis.colours import BLACK, GREY
-from analysis.coverage import GRIDS, MEASURED, OPTIMAL, WARM_STARTS, Dimension, read_measured
+from analysis.coverage import MEASURED, OPTIMAL, WARM_STARTS, read_measured
 from analysis.data_quality import COLOURS, CORRELATION, MARKERS, correlation_text, correlation_title, scale_of_gains
 from analysis.main_table import ARMS, title_of
 from analysis.plotting import STYLE, save_figure

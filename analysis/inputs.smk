@@ -262,7 +262,8 @@ def training_minutes(wildcards):
 
 def covered_runs(wildcards):
     """List the runs whose final policies are held against the data: online RL, and warm starts from each LLM."""
-    return [run for run in quality_runs(f"{TREE}/", distinct_players) if "-policy" not in Path(run).stem]
+    runs = [run for run in quality_runs(f"{TREE}/", distinct_players) if "-policy" not in Path(run).stem]
+    return [run for run in runs if Path(run).parent.name in COUNTABLE]
 
 
 # `snakemake figures` makes none of these: what they are made from is not shipped. The report shows them as they are.

@@ -16,7 +16,8 @@ from synthetic_runs import write_run
 import envs
 from algos import dqn, sac
 from analysis import coverage, coverage_figure
-from analysis.coverage import AS_STATED, GRIDS, Frequencies, Visits, measure
+from analysis.bins import AS_STATED, GRIDS, Dimension
+from analysis.coverage import Frequencies, Visits, measure
 from envs.datasets import Episode, load_dataset, save_dataset
 from envs.errors import run_command_line
 
@@ -96,7 +97,7 @@ def test_propagation_agrees_with_episodes():
 
 
 def test_bins_are_equal_and_their_ends_take_what_lies_outside():
-    dimension = coverage.Dimension("x", -1, 1, 4)
+    dimension = Dimension("x", -1, 1, 4)
     values = [-9, -1, -0.51, -0.49, 0, 0.49, 0.51, 1, 9]
     assert list(dimension.place(values, AS_STATED)) == [0, 0, 0, 1, 2, 2, 3, 3, 3]
     assert list(dimension.place(values, 0.5)) == [0, 0, 0, 0, 1, 1, 1, 1, 1]
