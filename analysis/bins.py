@@ -1,4 +1,4 @@
-"""How states and actions are put into bins, where a state is not the number of a cell, so that visits can be counted."""
+"""How states and actions are put into bins, so that visits can be counted where a state is no cell."""
 
 import math
 from collections.abc import Callable
