@@ -161,7 +161,7 @@ def table(numbers: Iterable[Number], quantities: Sequence[str] = (), arms: Seque
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for n in chosen:
         rows.setdefault((n.env, n.arm), {})[n.quantity] = written(n.value, n.unit)
-    order = sorted(rows, key=lambda row: list(envs.ENVIRONMENTS).index(row[0]))
+    order = sorted(rows, key=lambda row: list(envs.PAPER).index(row[0]))
     lines = [[title(key[0]), key[1], *(rows[key].get(column, "") for column in columns)] for key in order]
     return markdown(["environment", "LLM or arm", *columns], lines)
 
@@ -245,7 +245,7 @@ def gains_of(numbers: list[Number], env: str) -> tuple[dict[str, float], dict[st
 
 def beyond_the_main_setting(numbers: list[Number]) -> str:
     """Say in how many LORO cells repeat 0 is ahead of online RL, and where the main setting's stands among them."""
-    gains = {env: gains_of(numbers, env) for env in envs.ENVIRONMENTS}
+    gains = {env: gains_of(numbers, env) for env in envs.PAPER}
     ahead, firsts = (sum(gain > 0 for both in gains.values() for gain in both[i].values()) for i in (0, 1))
     cells = sum(len(published) for published, _ in gains.values())
     best = [title(env) for env, (_, first) in gains.items() if first and max(first, key=first.__getitem__) == MAIN]
@@ -256,7 +256,7 @@ def beyond_the_main_setting(numbers: list[Number]) -> str:
 def all_cells(numbers: list[Number]) -> str:
     """Return the table of all LORO cells: how many are ahead of online RL, and how far repeat 0 at worst and best."""
     lines = []
-    for env in envs.ENVIRONMENTS:
+    for env in envs.PAPER:
         published, first = gains_of(numbers, env)
         if published:
             ahead = [str(sum(gain > 0 for gain in gains.values())) for gains in (published, first)]
@@ -368,7 +368,7 @@ def random_episodes_without_cap(source: Source) -> Finding:
     sums = [
         f"{title(env)} {pick(numbers, 'sum as published', env=env, arm=main)[0]:,.0f} instead of "
         f"{pick(numbers, 'sum with capped episodes', env=env, arm=main)[0]:,.0f}"
-        for env in envs.ENVIRONMENTS
+        for env in envs.PAPER
         if env in concerned
     ]
     return Finding(
@@ -418,7 +418,7 @@ def single_evaluations(source: Source) -> Finding:
             pick(numbers, "of the mean of all, at most", env=env)[0],
             pick(numbers, "published gain", env=env)[0],
         )
-        for env in envs.ENVIRONMENTS
+        for env in envs.PAPER
         if env in chancy
     }
     varying = {env: ratio for env, ratio in ratios.items() if ratio[0] > 1e-9}  # more than rounding

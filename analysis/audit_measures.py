@@ -200,7 +200,7 @@ def starts(arm: str, returns: np.ndarray) -> np.ndarray:
 def carry_over(source: Source) -> list[Number]:
     """Finding 2: where the repeats of an arm begin, and what they add up to, for every published cell."""
     numbers = []
-    for env in envs.ENVIRONMENTS:
+    for env in envs.PAPER:
         online = source.published(env)["online"].returns.sum(axis=1)
         for arm, published in source.published(env).items():
             first, sums = starts(arm, published.returns), published.returns.sum(axis=1)
@@ -244,7 +244,7 @@ def lengths(source: Source) -> list[Number]:
             values["LLM cap"] = (cap, "steps")
             values["random at LLM cap"] = (source.random_returns(env, cap).mean(), "return")
         numbers += [Number(3, env, row["file"], row["llm"], q, float(v), u) for q, (v, u) in values.items()]
-    for env in envs.ENVIRONMENTS:
+    for env in envs.PAPER:
         lowest = source.published(env)["online"].returns.min()
         file = source.published(env)["online"].cache.name
         numbers.append(Number(3, env, file, "online", "lowest cached evaluation", float(lowest), "return"))
@@ -279,7 +279,7 @@ def cliff_lines(source: Source) -> list[Number]:
 def uncapped(source: Source) -> list[Number]:
     """Finding 6: the random episodes that the pretrain-random arm begins with, and their share of its sum."""
     numbers = []
-    for env in envs.ENVIRONMENTS:
+    for env in envs.PAPER:
         horizon = envs.get(env).horizon
         capped = source.random_returns(env, horizon)
         for arm, published in source.published(env).items():
@@ -348,7 +348,7 @@ def two_steps(source: Source) -> list[Number]:
 def evaluation_noise(source: Source) -> list[Number]:
     """Finding 8: how the last evaluations of an online run differ, and how much of that a sum can inherit."""
     numbers = []
-    for env in envs.ENVIRONMENTS:
+    for env in envs.PAPER:
         published = source.published(env)["online"]
         repeats, iterations = published.returns.shape
         end, sums = published.returns[:, -LAST:], published.returns.sum(axis=1)

@@ -108,7 +108,7 @@ def main() -> None:
     source = args.source or (Path(os.environ["LORO_AUTHORS_DATA"]) if "LORO_AUTHORS_DATA" in os.environ else None)
     if source is None or not source.is_dir():
         raise UsageError("The published curves are in the authors' data folder: name it with --source.")
-    for env in envs.ENVIRONMENTS:
+    for env in envs.PAPER:
         for arm, published in published_runs(source, env).items():
             lines = [",".join(COLUMNS)]
             for (agent, iteration), value in np.ndenumerate(published.returns):
