@@ -446,7 +446,10 @@ def main() -> None:
     episodes = all_episodes[: args.tau]
     if args.dataset and len(episodes) < args.tau:
         raise UsageError(f"--tau {args.tau}: dataset {args.dataset} holds only {len(episodes)} episodes.")
-    run = Run(args, dataset_sha256=read_meta(args.dataset)["sha256"] if args.dataset else None)
+    meta = read_meta(args.dataset) if args.dataset else {}
+    if args.arm == "pretrain-random" and meta.get("policy", "random") != "random":
+        raise UsageError(f"Arm 'pretrain-random': {args.dataset} is the play of {meta['policy']}, not random.")
+    run = Run(args, dataset_sha256=meta.get("sha256"))
 
     # env setup
     options = {"double_step": True} if args.double_step else {}

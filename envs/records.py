@@ -91,8 +91,11 @@ class Run:
         self.checkpoint = self.output.with_suffix(".checkpoint.safetensors")
         if self.output.suffix != ".csv":
             raise UsageError(f"--output {self.output}: the name must end in .csv.")
-        if self.output.is_dir():
-            raise UsageError(f"--output {self.output} is a folder: give the name of a file.")
+        for path in (self.output, self.checkpoint, self.output.with_suffix(".json"), self._policy_file()):
+            if path.is_dir():
+                raise UsageError(
+                    f"--output {self.output}: {path} is a folder, and a file goes there; give another name."
+                )
         self._check_folder()
         arguments = {k: str(v) for k, v in asdict(args).items() if k not in DO_NOT_CHANGE_RESULTS}
         self.identity = {**arguments, "dataset_sha256": str(dataset_sha256), **self.prior}

@@ -230,6 +230,23 @@ def test_asking_for_a_gpu_where_there_is_none(algorithm, tmp_path, monkeypatch, 
     assert exit_info.value.code == 2 and "no CUDA device" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("algorithm", "env"), [("dqn", "cartpole"), ("sac", "pendulum")])
+def test_an_llm_s_episodes_are_no_random_play(algorithm, env, tmp_path, monkeypatch, capsys):
+    save_dataset(tmp_path / "data", env, record_random_play(env, 3, 40), {"policy": "an-llm"})
+    arguments = ["--env", env, "--arm", "pretrain-random", "--tau", 2, "--dataset", tmp_path / "data"]
+    with pytest.raises(SystemExit) as exit_info:
+        run(algorithm, [*arguments, "--output", tmp_path / "run.csv"], monkeypatch)
+    assert exit_info.value.code == 2 and "is the play of an-llm, not random" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["run.json", "run.checkpoint.safetensors", "run.policy.safetensors"])
+def test_a_folder_where_a_file_goes_is_named(name, tmp_path, monkeypatch, capsys):
+    (tmp_path / name).mkdir()
+    with pytest.raises(SystemExit) as exit_info:
+        run("dqn", ["--output", tmp_path / "run.csv", "--no-progress"], monkeypatch)
+    assert exit_info.value.code == 2 and f"{name} is a folder" in capsys.readouterr().err
+
+
 def test_unknown_arm_is_refused_with_status_2(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as exit_info:
         run("dqn", ["--output", tmp_path / "run.csv", "--arm", "lora"], monkeypatch)
