@@ -243,12 +243,15 @@ def weak_likeness(pair: Pair | None, kind: str, rule: dict[str, Any]) -> list[st
 
 def rests_on_one(pairs: list[Pair]) -> list[str]:
     """Name the environments without which the mean has the other sign, where one of the two intervals leaves out 0."""
-    told = []
-    for one in pairs if len(pairs) > 1 else []:
-        whole, rest = pooled(pairs), pooled([pair for pair in pairs if pair is not one])
-        if whole[0] * rest[0] < 0 and any(low > 0 or high < 0 for _, low, high in (whole, rest)):
-            mean, without = (with_interval(*estimate, signed(3)) for estimate in (whole, rest))
-            told.append(f"Without {envs.get(one.env).title} the mean would be {without}, not {mean}.")
+    told, mean = [], mean_difference(*normalised(pairs)) if pairs else 0
+    for one in pairs:
+        others = [pair for pair in pairs if pair is not one]
+        if not others or mean * mean_difference(*normalised(others)) >= 0:
+            continue
+        whole, rest = pooled(pairs), pooled(others)
+        if any(low > 0 or high < 0 for _, low, high in (whole, rest)):
+            with_all, without = (with_interval(*estimate, signed(3)) for estimate in (whole, rest))
+            told.append(f"Without {envs.get(one.env).title} the mean would be {without}, not {with_all}.")
     return told
 
 
@@ -363,15 +366,21 @@ def judge(claim: dict[str, Any], runs: Runs, content: dict[str, Any], again: Run
     return judge_states(claim, pairs, content, {env: pair_of(again, "paper", env, claim) for env in pairs["paper"]})
 
 
+def normalised(pairs: list[Pair], measure: str = SUM) -> list[np.ndarray]:
+    """Return what each seed of each pair's two arms earns on the normalised scale: ours, theirs, ours, theirs, ..."""
+    strata = []
+    for pair in pairs:
+        scale = pair.scale if measure == SUM else SCALES[pair.env].width
+        strata += [rewards / scale for rewards in pair.rewards(measure)]
+    return strata
+
+
 def pooled(pairs: list[Pair], measure: str = SUM) -> Estimate:
     """Return the mean normalised difference over environments and its stratified bootstrap interval.
 
     `measure`: SUM, or one of the mean returns of an evaluation.
     """
-    strata = []
-    for pair in pairs:
-        scale = pair.scale if measure == SUM else SCALES[pair.env].width
-        strata += [rewards / scale for rewards in pair.rewards(measure)]
+    strata = normalised(pairs, measure)
     return float(mean_difference(*strata)), *stratified_interval(strata, mean_difference)
 
 

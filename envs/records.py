@@ -138,7 +138,8 @@ class Run:
         told = {name: str(told[name]) for name in told.keys() & self.identity.keys()}
         if changed := self._changed(told, told.keys()):
             raise UsageError(f"{self.output} holds another run ({changed}): give another --output, or delete it.")
-        whole = description.get("csv_sha256") == sha256(self.output) and self._policy_file().exists()
+        files = {"csv_sha256": self.output, "policy_sha256": self._policy_file()}
+        whole = all(path.exists() and description.get(name) == sha256(path) for name, path in files.items())
         if whole and told.keys() == self.identity.keys() and not self.checkpoint.exists():
             raise AlreadyThere(f"{self.output} holds this run already; delete it to train anew.")
 

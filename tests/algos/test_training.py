@@ -334,9 +334,12 @@ def test_the_same_run_is_not_trained_twice_and_other_data_make_another(tmp_path,
         run(algorithm, [*arguments, "--dataset", tmp_path / "b", "--output", output], monkeypatch)
     assert exit_info.value.code == 2 and "another run (dataset_sha256 was " in capsys.readouterr().err
     assert output.read_bytes() == whole
-    (tmp_path / "run.policy.safetensors").unlink()
-    run(algorithm, [*arguments, "--dataset", data, "--output", output], monkeypatch)
-    assert (tmp_path / "run.policy.safetensors").exists() and output.read_bytes() == whole
+    policy = tmp_path / "run.policy.safetensors"
+    networks = policy.read_bytes()
+    for damage in (policy.unlink, lambda: policy.write_bytes(networks[:-1] + b"!"), lambda: output.write_text("s\n")):
+        damage()
+        run(algorithm, [*arguments, "--dataset", data, "--output", output], monkeypatch)
+        assert policy.read_bytes() == networks and output.read_bytes() == whole
 
 
 def test_a_run_tells_which_code_no_commit_has(tmp_path, monkeypatch):
