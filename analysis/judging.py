@@ -190,6 +190,7 @@ def judge_states(
                 remarks.append(f"{title}: {state} by the sum; {told}{short_episodes(here[env])}.")
         remarks += other_measures(here[env], kind, state, rule)
         remarks += weak_likeness(here[env], kind, rule)
+        remarks += unequal_warm_ups(here[env], kind, state, rule)
     remarks += rests_on_one([pair for pair in here.values() if pair is not None])
     evidence = "; ".join(f"{state}: {', '.join(names)}" for state, names in words.items() if names)
     left_out = [envs.get(env).title for env in pairs["paper"] if env not in here]
@@ -239,6 +240,17 @@ def weak_likeness(pair: Pair | None, kind: str, rule: dict[str, Any]) -> list[st
         shown = "higher" if low > 0 else "lower"
         return [f"{title}: {shown} by its interval, though within the margin of {number(margin)}."]
     return []
+
+
+def unequal_warm_ups(pair: Pair | None, kind: str, state: str, rule: dict[str, Any]) -> list[str]:
+    """Say what is left after the warm-up where the episodes of one of two LLMs were cut off sooner than the other's."""
+    if kind == "greater" or not counts(pair, rule):
+        return []
+    limits = episode_limits(pair.env)
+    if len({limits.get(run.llm) for run in pair.runs}) < 2:
+        return []
+    title, after = envs.get(pair.env).title, fine(pair.difference(AFTER))
+    return [f"{title}: {state} by the sum, {after} {AFTER}{short_episodes(pair)}."]
 
 
 def rests_on_one(pairs: list[Pair]) -> list[str]:

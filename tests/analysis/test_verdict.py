@@ -377,6 +377,17 @@ def test_likeness_that_says_little_is_told(tmp_path):
     assert second == "CliffWalking: open, for neither arm ends above random play by more than the margin."
 
 
+def test_llms_whose_episodes_were_cut_off_unequally_are_compared_after_the_warm_up_too(tmp_path):
+    """In MountainCar the 32B model's episodes have 100 steps: its warm-up is half as long, and all else the same."""
+    short = returns(50)
+    short[:, :, :2] = 90
+    larger = "loro_qwen-32b_tau2_n10"
+    paths = [write_run(tmp_path, "paper", "mountain-car", *run) for run in ((ARM, returns(50)), (larger, short))]
+    judged = judge(read_runs(paths), kind="alike", against=larger, environments=["mountain-car"])
+    assert judged.remarks[-1].startswith("MountainCar: alike by the sum, 0 [")
+    assert "qwen-32b's episodes were cut off after 100 steps, evaluations after 200" in judged.remarks[-1]
+
+
 def test_an_environment_that_the_mean_hangs_on_is_named(tmp_path):
     judged = judge(runs_of(tmp_path, [20] + [52] * 5, [50] * 6), kind="greater", against=OTHER)
     (told,) = judged.remarks
