@@ -90,8 +90,8 @@ def mistake_in_run(config: dict[str, Any], protocol: str, env: str, name: str) -
     if difference and env not in difference.environments:
         return f"Run {name}: that changes nothing in {env}, only in {', '.join(difference.environments)}."
     iterations = config["iterations"] or envs.get(env).iterations
-    if run.tau is not None and run.tau >= iterations:
-        return f"Run {name}: tau {run.tau} must be below the {iterations} iterations in {env}, which include it."
+    if run.tau is not None and not 1 <= run.tau < iterations:
+        return f"Run {name}: tau {run.tau} must be at least 1 and below the {iterations} iterations in {env}."
     player = "random" if run.arm == "pretrain-random" else run.llm
     if player is None:
         return None
