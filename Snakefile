@@ -24,7 +24,7 @@ from snakemake.exceptions import WorkflowError
 import envs
 from analysis.arms import read_name, run_name
 from analysis.bins import countable
-from analysis.configuration import mistake_in, mistake_in_llm, mistake_in_run, schema_mistake
+from analysis.configuration import mistake_in, mistake_in_llm, mistake_in_run, schema_mistake, shipped_episodes
 from analysis.figure_lines import KINDS, figures_of, runs_of
 from analysis.protocols import DIFFERENCES, difference_of
 

@@ -42,7 +42,7 @@ from envs.datasets import read_meta, save_dataset, versions
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import check_clock, sha256, write_text
 from envs.prompts import load_prompt
-from envs.records import git_changed, git_commit
+from envs.records import code_version
 
 
 @dataclass(kw_only=True)
@@ -254,8 +254,7 @@ def main() -> None:
     """Read the command line, play, and write the dataset."""
     args = tyro.cli(Args)
     check(args)
-    # now: the checkout may move on while this process runs
-    made_with: dict[str, Any] = {"git_commit": git_commit(), "git_changed": git_changed()}
+    made_with = code_version()  # now: the checkout may move on while this process runs
     torch.set_num_threads(args.threads)
     process, processes, wait = process_of_many()
     settings: dict[str, Any] = {"environment": args.env, "horizon": args.horizon, "seed": args.seed, "model": None}

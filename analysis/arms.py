@@ -26,6 +26,11 @@ class Named:
     tau: int | None
     pretrain_steps: int | None
 
+    @property
+    def player(self) -> str | None:
+        """Return whose episodes the arm learns from: an LLM's, or random play's; None where it has none."""
+        return "random" if self.arm == "pretrain-random" else self.llm
+
 
 def read_name(name: str) -> Named | None:
     """Take the name of a run apart; None where it is no such name."""

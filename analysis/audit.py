@@ -161,7 +161,7 @@ def table(numbers: Iterable[Number], quantities: Sequence[str] = (), arms: Seque
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for n in chosen:
         rows.setdefault((n.env, n.arm), {})[n.quantity] = written(n.value, n.unit)
-    order = sorted(rows, key=lambda row: list(envs.PAPER).index(row[0]))
+    order = sorted(rows, key=lambda row: envs.PAPER.index(row[0]))
     lines = [[title(key[0]), key[1], *(rows[key].get(column, "") for column in columns)] for key in order]
     return markdown(["environment", "LLM or arm", *columns], lines)
 
@@ -207,6 +207,7 @@ def repeats_start_trained(source: Source) -> Finding:
     control = [n.value for n in low if not n.arm.startswith("loro")]
     count, cells = int(sum(loro)), len(loro)
     chance = binomtest(count, cells, BY_CHANCE, alternative="greater").pvalue
+    cells_of = {env: gains_of(numbers, env) for env in envs.PAPER}
     gains = (
         pick(numbers, "gain over online as published", arm=MAIN),
         pick(numbers, "gain over online of repeat 0", arm=MAIN),
@@ -227,15 +228,19 @@ def repeats_start_trained(source: Source) -> Finding:
         f"chain. In the main setting LORO is ahead of online RL in {positive} environments as published, in {kept} by "
         f"repeat 0 alone, in {halves} of them with less than half the gain. Repeat 0 is a single run; it is ahead of "
         f"every one of the online runs in {sum(n == REPEATS for n in runs)}. "
-        f"The main setting is one of many: {beyond_the_main_setting(numbers)} "
+        f"The main setting is one of many: {beyond_the_main_setting(cells_of)} "
         "Where the cached curves are longer than the plotted ones, repeat 1 starts after all of them. "
         "*Lowest* means strictly lower than each of the others, so a cell where nothing is learnt never counts.",
-        [table(numbers, STARTS, [MAIN]), table(numbers, SUMS, [MAIN]), all_cells(numbers)],
+        [table(numbers, STARTS, [MAIN]), table(numbers, SUMS, [MAIN]), all_cells(cells_of)],
     )
 
 
-def gains_of(numbers: list[Number], env: str) -> tuple[dict[str, float], dict[str, float]]:
-    """Return each LORO cell's gain over online RL, as published and of repeat 0 alone."""
+Gains = tuple[dict[str, float], dict[str, float]]
+"""Each LORO cell's gain over online RL, as published and of repeat 0 alone."""
+
+
+def gains_of(numbers: list[Number], env: str) -> Gains:
+    """Return the gains of one environment's cells."""
     published, first = (
         {n.arm: n.value for n in numbers if n.env == env and n.quantity == f"gain over online {of}"}
         for of in ("as published", "of repeat 0")
@@ -243,9 +248,8 @@ def gains_of(numbers: list[Number], env: str) -> tuple[dict[str, float], dict[st
     return published, first
 
 
-def beyond_the_main_setting(numbers: list[Number]) -> str:
+def beyond_the_main_setting(gains: dict[str, Gains]) -> str:
     """Say in how many LORO cells repeat 0 is ahead of online RL, and where the main setting's stands among them."""
-    gains = {env: gains_of(numbers, env) for env in envs.PAPER}
     ahead, firsts = (sum(gain > 0 for both in gains.values() for gain in both[i].values()) for i in (0, 1))
     cells = sum(len(published) for published, _ in gains.values())
     best = [title(env) for env, (_, first) in gains.items() if first and max(first, key=first.__getitem__) == MAIN]
@@ -253,13 +257,12 @@ def beyond_the_main_setting(numbers: list[Number]) -> str:
     return told + (f"; in {', '.join(best)} its repeat 0 is the best of all." if best else ".")
 
 
-def all_cells(numbers: list[Number]) -> str:
+def all_cells(gains: dict[str, Gains]) -> str:
     """Return the table of all LORO cells: how many are ahead of online RL, and how far repeat 0 at worst and best."""
     lines = []
-    for env in envs.PAPER:
-        published, first = gains_of(numbers, env)
+    for env, (published, first) in gains.items():
         if published:
-            ahead = [str(sum(gain > 0 for gain in gains.values())) for gains in (published, first)]
+            ahead = [str(sum(gain > 0 for gain in cells.values())) for cells in (published, first)]
             ends = [written(end(first.values())) for end in (min, max)]
             lines.append([title(env), str(len(published)), *ahead, *ends, written(first.get(MAIN, math.nan))])
     head = ["LORO cells", "ahead of online as published", "ahead by repeat 0", "gain of repeat 0: lowest", "highest"]

@@ -1,6 +1,5 @@
 """What a configuration must hold: the schema, what its parts say of each other, what a run asks of it."""
 
-import csv
 import json
 import re
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ from jsonschema.exceptions import best_match
 
 import envs
 from analysis.arms import FORMS, PARTS, parts_of, read_name, run_name
+from analysis.import_released import released_files
 from analysis.protocols import DIFFERENCES, difference_of
 from analysis.scales import BOUNDS, SCALES
 
@@ -92,8 +92,7 @@ def mistake_in_run(config: dict[str, Any], protocol: str, env: str, name: str) -
     iterations = config["iterations"] or envs.get(env).iterations
     if run.tau is not None and not 1 <= run.tau < iterations:
         return f"Run {name}: tau {run.tau} must be at least 1 and below the {iterations} iterations in {env}."
-    player = "random" if run.arm == "pretrain-random" else run.llm
-    if player is None:
+    if (player := run.player) is None:
         return None
     if player != "random" and player not in config["llms"]:
         return f"Run {name}: the configuration has no LLM {player}; it has {', '.join(config['llms'])}."
@@ -116,15 +115,19 @@ def mistake_in_llm(config: dict[str, Any], env: str, llm: str, fetched: Iterable
     return None
 
 
+def shipped_episodes(config: dict[str, Any], env: str, player: str) -> Path | None:
+    """Return the description of shipped episodes that are used as they are; None where they are to be made."""
+    meta = Path("results/datasets", env, player, "meta.json")
+    return meta if meta.exists() and not config["collect_afresh"] else None
+
+
 def episodes_of(config: dict[str, Any], env: str, player: str) -> int | None:
     """Return how many episodes of an LLM, or of random play, there are or will be; None where none can be had."""
-    shipped = Path("results/datasets", env, player, "meta.json")
-    if shipped.exists() and not config["collect_afresh"]:
+    if shipped := shipped_episodes(config, env, player):
         return json.loads(shipped.read_text(encoding="utf-8"))["episodes"]
     if player == "random":
         return config["episodes"]["random"]
     if config["llms"][player]["source"] == "collect":
         return config["episodes"]["collected"]
-    with (CONFIG / "released_files.csv").open(encoding="utf-8", newline="") as file:
-        names = [row["file"] for row in csv.DictReader(file) if (row["env"], row["llm"]) == (env, player)]
+    names = [row["file"] for row in released_files() if (row["env"], row["llm"]) == (env, player)]
     return int(re.search(r"_Neps_(\d+)_", names[0])[1]) if names else None

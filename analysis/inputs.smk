@@ -98,8 +98,8 @@ def warm_starts(prefix):
 
 def dataset(env, llm):
     """Name the episodes of an LLM, or of random play: those that are shipped, unless they are to be made afresh."""
-    shipped = f"results/datasets/{env}/{llm}/meta.json"
-    return shipped if Path(shipped).exists() and not config["collect_afresh"] else f"{TREE}/{shipped}"
+    shipped = shipped_episodes(config, env, llm)
+    return str(shipped or f"{TREE}/results/datasets/{env}/{llm}/meta.json")
 
 
 def episodes_digest(env, llm):
@@ -193,8 +193,7 @@ def offline_data(wildcards):
     """The dataset that an arm learns from, if any; an arm that cannot be trained is refused before anything is."""
     if mistake := mistake_in_run(config, wildcards.protocol, wildcards.env, wildcards.arm):
         raise WorkflowError(mistake)
-    run = read_name(wildcards.arm)
-    player = "random" if run.arm == "pretrain-random" else run.llm
+    player = read_name(wildcards.arm).player
     return dataset(wildcards.env, player) if player else []
 
 

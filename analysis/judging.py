@@ -76,11 +76,12 @@ def read_claims(path: Path) -> dict[str, Any]:
         content = {"optima": {}, "notes": {}, "left_out": {}, **content}
         for claim in content["claims"]:
             claim.setdefault("environments", content.get("environments", list(envs.ENVIRONMENTS)))
-            claim["left_out"] = {**content["left_out"], **claim.get("left_out", {})}
+            everywhere = {env: why for env, why in content["left_out"].items() if env in claim["environments"]}
+            claim["left_out"] = {**everywhere, **claim.get("left_out", {})}
         wrong = [claim["claim"] for claim in content["claims"] if not sound(claim)]
-        named = {env for part in ("optima", "notes") for env in content[part]}
+        named = {env for part in ("optima", "notes", "left_out") for env in content[part]}
         named |= {env for claim in content["claims"] for env in [*environments_of(claim), *claim.get("left_out", {})]}
-        reasons = [reason for claim in content["claims"] for reason in claim.get("left_out", {}).values()]
+        reasons = [reason for part in (content, *content["claims"]) for reason in part["left_out"].values()]
         protocols = {protocol for reason in reasons if reason["why"] for protocol in reason.get("protocols", [])}
         if "priors" in content:
             check_claims(content["priors"])
@@ -131,9 +132,14 @@ def why_left_out(claim: dict[str, Any], env: str, protocol: str) -> str | None:
     return reason.get("why") if protocol in reason.get("protocols", PROTOCOLS) else None
 
 
+def asked(claim: dict[str, Any], pairs: dict[str, dict[str, Pair | None]]) -> dict[str, Pair | None]:
+    """Return the pairs of `paper` in the environments that say something of a claim: what is judged."""
+    return {env: pair for env, pair in pairs["paper"].items() if not why_left_out(claim, env, "paper")}
+
+
 def counts(pair: Pair | None, rule: dict[str, Any]) -> bool:
-    """Return whether an environment has what it takes to decide something."""
-    return pair is not None and not pair.left_out and min(pair.seeds) >= rule["fewest_seeds"]
+    """Return whether an environment, where it says something of a claim, has the seeds to decide it."""
+    return pair is not None and min(pair.seeds) >= rule["fewest_seeds"]
 
 
 # --- The rule --------------------------------------------------------------------------------------------------------
@@ -163,8 +169,7 @@ def judge_states(
     again: dict[str, Pair | None],
 ) -> Judged:
     """Judge a claim that arms are different or alike, environment by environment."""
-    rule, kind = content["rule"], claim["kind"]
-    here = {env: pair for env, pair in pairs["paper"].items() if not why_left_out(claim, env, "paper")}
+    rule, kind, here = content["rule"], claim["kind"], asked(claim, pairs)
     samples = {env: pair.rewards(SUM) if counts(pair, rule) else None for env, pair in here.items()}
     p_values = adjusted_p_values(samples) if kind == "greater" else {}
     states = {env: state_of(pair, kind, rule, p_values.get(env, 1.0)) for env, pair in here.items()}
@@ -269,8 +274,7 @@ def rests_on_one(pairs: list[Pair]) -> list[str]:
 
 def judge_factor(claim: dict[str, Any], pairs: dict[str, dict[str, Pair | None]], content: dict[str, Any]) -> Judged:
     """Judge "up to `factor` times": the verdict and the best environment in words."""
-    factor = claim["factor"]
-    here = {env: pair for env, pair in pairs["paper"].items() if not why_left_out(claim, env, "paper")}
+    factor, here = claim["factor"], asked(claim, pairs)
     enough = {env: pair for env, pair in here.items() if counts(pair, content["rule"])}
     found = {env: pair.ratio() for env, pair in enough.items()}
     if any(low >= factor for _, low, _ in found.values()):

@@ -7,7 +7,6 @@ that one network is handed through.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -101,17 +100,7 @@ def _percentiles(
     confidence: float,
     resamples: int = RESAMPLES,
 ) -> tuple[np.ndarray, np.ndarray]:
-    interval = _bootstrap(samples, statistic, confidence, resamples).confidence_interval
-    return interval.low, interval.high
-
-
-def _bootstrap(
-    samples: tuple[np.ndarray, ...],
-    statistic: Callable[..., np.ndarray],
-    confidence: float,
-    resamples: int = RESAMPLES,
-) -> Any:
-    return stats.bootstrap(
+    interval = stats.bootstrap(
         samples,
         statistic,
         axis=0,
@@ -120,7 +109,8 @@ def _bootstrap(
         method="percentile",
         vectorized=True,
         rng=np.random.default_rng(0),
-    )
+    ).confidence_interval
+    return interval.low, interval.high
 
 
 def probability_of_improvement(a: np.ndarray, b: np.ndarray) -> float:

@@ -141,7 +141,7 @@ def environment_row(judged: Judged, env: str) -> list[str]:
         cells = [times(pair.ratio()), times(pair.ratio(AFTER)), seeds]
     else:
         state = judged.states.get(env, "left out")
-        if env in judged.p_values and not pair.left_out:
+        if env in judged.p_values:
             state += f" ({p_value(judged.p_values[env])})"
         cells = [with_interval(*pair.difference()), state, with_interval(*pair.difference(STEPS))]
         cells += [*(fine(pair.difference(measure)) for measure in (AFTER, STEPS_AFTER, UPDATES_AFTER, END)), seeds]
@@ -201,8 +201,6 @@ def environment_lines(judged: Judged) -> list[str]:
     lines += table_lines(head, (environment_row(judged, env) for env in judged.pairs["paper"]))
     remarks = list(judged.remarks)
     for env, reason in claim.get("left_out", {}).items():
-        if env not in judged.pairs["paper"]:
-            continue
         where = f", {', '.join(reason['protocols'])}" if "protocols" in reason else ""
         verdict = " and the verdict" if "paper" in reason.get("protocols", PROTOCOLS) else ""
         remarks.append(f"† {envs.get(env).title}{where}: left out of the mean{verdict}, for {reason['why']}.")

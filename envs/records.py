@@ -103,8 +103,7 @@ class Run:
         self.table = np.full((args.carry_over, args.seeds, args.iterations, len(columns)), np.nan)
         self.finished_blocks = 0
         self.seconds_before, self.started = 0.0, time.monotonic()
-        # now: the checkout may move on while this process runs
-        self.git_commit, self.git_changed = git_commit(), git_changed()
+        self.code = code_version()  # now: the checkout may move on while this process runs
         self.loaded: dict[str, torch.Tensor] = {}
         self.writer = None
         if args.track is not None:
@@ -247,8 +246,7 @@ class Run:
             "dataset_sha256": self.dataset_sha256,
             **self.prior,
             "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-            "git_commit": self.git_commit,
-            "git_changed": self.git_changed,
+            **self.code,
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             "seconds": round(self.seconds, 3),
             "versions": versions("torch", "ale-py", "safetensors"),
@@ -283,6 +281,11 @@ def save_tensors(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[st
             temporary.chmod(0o644)  # safetensors leaves its file readable by its owner alone
     except SafetensorError as error:  # how safetensors reports a full disk
         raise Failure(f"Cannot write {path}: {error}.") from error
+
+
+def code_version() -> dict[str, Any]:
+    """Return which code is running: `git_commit`, and what of it is not as in that commit, `git_changed`."""
+    return {"git_commit": git_commit(), "git_changed": git_changed()}
 
 
 def git_commit() -> str | None:
