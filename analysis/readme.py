@@ -1,8 +1,8 @@
-"""The README's tables and numbers, copied from the products: nobody types them, so they cannot grow old.
+"""The tables in README.md and results/FINDINGS.md, copied from the products: nobody types them, so they cannot go stale.
 
     python -m analysis.readme            # after `make figures`
 
-What stands between `<!-- NAME -->` and `<!-- end -->` in README.md is replaced. A test runs it and expects no change.
+What stands between `<!-- NAME -->` and `<!-- end -->` there is replaced. A test runs it and expects no change.
 """
 
 import re
@@ -19,7 +19,7 @@ from envs.files import write_text
 
 @dataclass
 class Args:
-    """Refresh the README."""
+    """Refresh README.md and results/FINDINGS.md."""
 
     root: Path = Path()
     """the folder of README.md and results/"""
@@ -62,20 +62,27 @@ def gains(results: Path) -> str:
     return written([head, line, *(row for row in rows if row[1].startswith(shown))])
 
 
-SNIPPETS: dict[str, Callable[[Path], str]] = {"verdict": verdict, "fidelity": fidelity, "gains": gains}
+SNIPPETS: dict[str, dict[str, Callable[[Path], str]]] = {
+    "README.md": {"verdict": verdict, "fidelity": fidelity},
+    "results/FINDINGS.md": {"gains": gains},
+}
 
 
 def main() -> None:
     """Replace every snippet, whole or not at all."""
     root = tyro.cli(Args).root
-    readme = (root / "README.md").read_text(encoding="utf-8")
-    for name, snippet in SNIPPETS.items():
-        place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        if not place.search(readme):
-            raise UsageError(f"README.md has no place for {name}: lines with <!-- {name} --> and <!-- end -->.")
-        text = snippet(root / "results")
-        readme = place.sub(lambda match, text=text: f"{match[1]}{text}\n{match[2]}", readme)
-    write_text(root / "README.md", readme)
+    fresh = {}
+    for name, snippets in SNIPPETS.items():
+        text = (root / name).read_text(encoding="utf-8")
+        for mark, snippet in snippets.items():
+            place = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- end -->)", re.DOTALL)
+            if not place.search(text):
+                raise UsageError(f"{name} has no place for {mark}: lines with <!-- {mark} --> and <!-- end -->.")
+            table = snippet(root / "results")
+            text = place.sub(lambda match, table=table: f"{match[1]}{table}\n{match[2]}", text)
+        fresh[name] = text
+    for name, text in fresh.items():
+        write_text(root / name, text)
 
 
 if __name__ == "__main__":

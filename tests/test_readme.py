@@ -1,4 +1,4 @@
-"""What the README says has to be true: its numbers are the shipped table's, its commands exist."""
+"""What README.md and results/FINDINGS.md say has to be true: numbers are the shipped tables', commands and links exist."""
 
 import re
 import sys
@@ -11,6 +11,7 @@ from envs.errors import UsageError
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+FINDINGS = (ROOT / "results/FINDINGS.md").read_text(encoding="utf-8")
 
 
 def section(text, title):
@@ -19,10 +20,10 @@ def section(text, title):
     return [line for line in re.split(r"\n#", body)[0].splitlines() if line.startswith("|")]
 
 
-def test_the_readme_s_table_is_the_shipped_one():
+def test_the_findings_table_is_the_shipped_one():
     shipped = (ROOT / "results/tables/main.md").read_text(encoding="utf-8")
     table = section(shipped, "## Does the warm start pay?")
-    told = section(README, "### Does the warm start pay?")
+    told = section(FINDINGS, "## Three ways to compare")
     assert told[:2] == table[:2] and [row for row in table if row in told] == told  # some of its rows, in its order
     assert all(sum(f"| {name}" in row for row in told) == 6 for name in ("LORO (", "mix ("))
 
@@ -36,21 +37,37 @@ def test_the_readme_s_verdicts_are_the_shipped_ones():
         assert whole.startswith(row[:-1])  # without the last column, the reasons
 
 
-def test_refreshing_the_readme_changes_nothing(tmp_path, monkeypatch):
+@pytest.fixture
+def copy(tmp_path, monkeypatch):
+    """Return a folder with both texts and the shipped products, where the refresher runs."""
     (tmp_path / "README.md").write_text(README, encoding="utf-8")
-    (tmp_path / "results").symlink_to(ROOT / "results")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/FINDINGS.md").write_text(FINDINGS, encoding="utf-8")
+    for name in ("claims.md", "tables"):
+        (tmp_path / "results" / name).symlink_to(ROOT / "results" / name)
     monkeypatch.setattr(sys, "argv", ["readme", f"--root={tmp_path}"])
+    return tmp_path
+
+
+def test_refreshing_changes_nothing(copy):
     readme.main()
-    assert (tmp_path / "README.md").read_text(encoding="utf-8") == README
+    assert (copy / "README.md").read_text(encoding="utf-8") == README
+    assert (copy / "results/FINDINGS.md").read_text(encoding="utf-8") == FINDINGS
 
 
-def test_a_readme_without_a_place_for_a_table_is_left_alone(tmp_path, monkeypatch):
-    (tmp_path / "README.md").write_text("mine", encoding="utf-8")
-    (tmp_path / "results").symlink_to(ROOT / "results")
-    monkeypatch.setattr(sys, "argv", ["readme", f"--root={tmp_path}"])
-    with pytest.raises(UsageError, match="has no place for verdict"):
+def test_refreshing_mends_a_number_that_went_stale(copy):
+    (copy / "README.md").write_text(README.replace("**holds**", "**refuted**"), encoding="utf-8")
+    readme.main()
+    assert (copy / "README.md").read_text(encoding="utf-8") == README
+
+
+def test_without_a_place_for_a_table_both_texts_are_left_alone(copy):
+    (copy / "README.md").write_text(README.replace("**holds**", "**refuted**"), encoding="utf-8")
+    (copy / "results/FINDINGS.md").write_text("mine", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"results/FINDINGS\.md has no place for gains"):
         readme.main()
-    assert (tmp_path / "README.md").read_text(encoding="utf-8") == "mine"
+    assert (copy / "results/FINDINGS.md").read_text(encoding="utf-8") == "mine"
+    assert "**refuted**" in (copy / "README.md").read_text(encoding="utf-8")
 
 
 def test_every_make_target_and_program_it_names_exists():
@@ -62,10 +79,22 @@ def test_every_make_target_and_program_it_names_exists():
     assert programs and all((ROOT / folder / f"{name}.py").exists() for folder, name in programs)
 
 
-def test_every_file_and_section_it_links_to_exists():
-    links = re.findall(r"\]\((?!https?:)([^)]+)\)", README)
-    sections = {f"#{'-'.join(title.lower().split())}" for title in re.findall(r"^#+ (.+)$", README, re.MULTILINE)}
-    missing = [link for link in links if link not in sections and not (ROOT / link).exists()]
+def anchors(text):
+    """Return the anchors that GitHub gives to the headings of a Markdown text."""
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("name", ["README.md", "results/FINDINGS.md", "results/README.md", "CONTRIBUTING.md"])
+def test_every_file_and_section_that_is_linked_to_exists(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    links = re.findall(r"\]\(\s*((?!https?:)[^)]+)\)", text)
+    missing = []
+    for link in links:
+        file, _, anchor = link.partition("#")
+        path = (ROOT / name).parent / file if file else ROOT / name
+        if not path.exists() or (anchor and anchor not in anchors(path.read_text(encoding="utf-8"))):
+            missing.append(link)
     assert links and not missing
 
 
@@ -73,10 +102,12 @@ def test_ci_runs_the_readme_s_test_command():
     assert "make test" in (ROOT / ".ci/run").read_text()
 
 
-def test_every_estimate_with_an_interval_is_in_a_shipped_table():
+@pytest.mark.parametrize(("text", "at_least"), [(README, 20), (FINDINGS, 80)], ids=["README", "FINDINGS"])
+def test_every_estimate_with_an_interval_is_in_a_shipped_table(text, at_least):
     estimate = re.compile(r"[−+]?\d[\d,.]* \[[−+]?\d[\d,.]*, [−+]?\d[\d,.]*\]")
-    tables = [path for path in (ROOT / "results").rglob("*.md") if path.name != "README.md"]
+    by_hand = ("README.md", "FINDINGS.md")
+    tables = [path for path in (ROOT / "results").rglob("*.md") if path.name not in by_hand]
     shipped = {found for path in tables for found in estimate.findall(path.read_text(encoding="utf-8"))}
-    told = estimate.findall(" ".join(README.split()))  # its lines break anywhere
-    assert len(told) > 50
+    told = estimate.findall(" ".join(text.split()))  # its lines break anywhere
+    assert len(told) > at_least
     assert [found for found in told if found not in shipped] == []
