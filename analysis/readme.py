@@ -1,4 +1,4 @@
-"""The tables in README.md and results/FINDINGS.md, copied from the products: nobody types them, so they cannot go stale.
+"""The tables in README.md and results/FINDINGS.md, copied from the products, so that they cannot go stale.
 
     python -m analysis.readme            # after `make figures`
 

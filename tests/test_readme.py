@@ -1,4 +1,4 @@
-"""What README.md and results/FINDINGS.md say has to be true: numbers are the shipped tables', commands and links exist."""
+"""What README.md and results/FINDINGS.md say is true: numbers are the shipped tables', commands and links exist."""
 
 import re
 import sys
@@ -85,7 +85,7 @@ def anchors(text):
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("name", ["README.md", "results/FINDINGS.md", "results/README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("name", ["README.md", "results/FINDINGS.md", "results/README.md", "prompts/README.md", "CONTRIBUTING.md"])
 def test_every_file_and_section_that_is_linked_to_exists(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     links = re.findall(r"\]\(\s*((?!https?:)[^)]+)\)", text)
