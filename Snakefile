@@ -398,9 +398,9 @@ rule fresh_main_table:
     wildcard_constraints:
         table="main|grid",
     params:
-        arms=lambda wildcards: "--arms loro" if wildcards.table == "grid" else "",
+        page=lambda wildcards: "--arms loro --title 'LORO with every LLM, N and τ'" if wildcards.table == "grid" else "",
     shell:
-        "python -m analysis.main_table {params.arms} --runs {input} --output {output.csv} > {log} 2>&1"
+        "python -m analysis.main_table {params.page} --runs {input} --output {output.csv} > {log} 2>&1"
 
 
 use rule fresh_main_table as main_table with:

@@ -32,7 +32,7 @@ from algos.encoder import DEFAULT_ENCODER, Encoder
 from algos.prior import Prior, open_prior
 from envs.datasets import Episode, load_dataset, read_meta
 from envs.errors import Failure, UsageError, run_command_line
-from envs.records import COLUMNS, Run, keep_freed_memory
+from envs.records import COLUMNS, Run, check_ranges, keep_freed_memory
 from envs.text import Situation, TextGame
 
 
@@ -56,7 +56,7 @@ class Args:
     seeds: int = 5
     """number of agents trained side by side"""
     first_seed: int = 0
-    """they are numbered from here"""
+    """number of the first agent's seed; the others count on from it"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes the GPU when there is one"""
     threads: int = 1
@@ -115,15 +115,11 @@ class Args:
 
 def resolve(args: Args) -> Args:
     """Check `args`."""
-    for name in ("seeds", "threads", "iterations", "updates", "eval_episodes", "batch_size"):
-        if getattr(args, name) < 1:
-            raise UsageError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}.")
+    check_ranges(args)
+    if args.updates < 1:
+        raise UsageError(f"--updates must be at least 1, not {args.updates}: offline nothing else is learnt from.")
     if args.k != "all" and args.k < 1:
         raise UsageError(f"--k must be at least 1, or all, not {args.k}: without a proposal there is no action.")
-    if args.transitions is not None and args.transitions < 1:
-        raise UsageError(f"--transitions must be at least 1, not {args.transitions}.")
-    if not args.cql_coef >= 0:
-        raise UsageError(f"--cql-coef must not be negative, not {args.cql_coef}.")
     if (args.arm == "cql-prior") != (args.prior is not None):
         raise UsageError(f"Arm '{args.arm}': --prior is for the arm cql-prior, which needs it.")
     if args.device == "cuda" and not torch.cuda.is_available():

@@ -30,23 +30,26 @@ from envs.records import Run, check_ranges, keep_freed_memory
 
 @dataclass
 class Args:
-    """Double DQN on one environment, one arm of the experiment, many seeds."""
+    """Train Double DQN agents, several seeds side by side, on one environment by one arm of the experiment."""
 
     output: Path
     """the CSV to write; beside it go every argument (.json), the final policy, and a checkpoint while it runs"""
     env: str = "cartpole"
-    """cartpole, frozen-lake, cliff-walking, mountain-car, represented-pong, or one of your own (envs/)"""
+    """cartpole, frozen-lake, cliff-walking, mountain-car, represented-pong, or one of your own (envs/); pendulum is for
+    algos.sac"""
     arm: Literal["online", "loro", "mix", "pretrain-on-policy", "pretrain-random"] = "online"
     """online: no offline data. loro: pretrain on the LLM's episodes. mix: the LLM's episodes in the buffer, without
-    pretraining. pretrain-on-policy: pretrain on the own first tau iterations. pretrain-random: loro on random play"""
+    pretraining. pretrain-on-policy: pretrain on the learner's own first tau iterations. pretrain-random: like loro, on
+    random episodes"""
     dataset: Path | None = None
-    """the folder of recorded episodes for the arms loro, mix and pretrain-random"""
+    """the folder of recorded episodes; the arms loro, mix and pretrain-random require it"""
     protocol: Literal["paper", "released"] = "paper"
-    """the procedure done soundly, or what the authors' code did: sets the last group of flags where not given"""
+    """the procedure done soundly, or what the authors' code did. It sets every flag from --carry-over on that is not
+    given: None there means what the protocol says"""
     seeds: int = 5
     """number of agents trained side by side"""
     first_seed: int = 0
-    """they are numbered from here"""
+    """number of the first agent's seed; the others count on from it"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes the GPU when there is one"""
     threads: int = 1
@@ -361,7 +364,8 @@ def train_iteration(agents: Agents, training_envs: list[gymnasium.Env], repeat: 
     """Take `iteration_steps` epsilon-greedy steps in each environment, one update a step; return mean returns [S].
 
     The iteration starts with a reset and cuts its last episode off, as the authors' library does. The cut is a
-    truncation: its value is bootstrapped. Its return counts as an episode's.
+    truncation: its value is bootstrapped (their library leaves such a last transition out). Its return counts as an
+    episode's.
     """
     args, buffer, steps = agents.args, agents.buffer, agents.args.iteration_steps
     generators = [stream(seed, TRAINING, repeat, iteration) for seed in agents.seeds]

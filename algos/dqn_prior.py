@@ -33,7 +33,7 @@ from tqdm import tqdm
 from algos.encoder import DEFAULT_ENCODER, Encoder
 from algos.prior import Prior, open_prior
 from envs.errors import Failure, UsageError, run_command_line
-from envs.records import COLUMNS, Run, keep_freed_memory
+from envs.records import COLUMNS, Run, check_ranges, keep_freed_memory
 from envs.text import Situation, TextGame
 
 
@@ -54,7 +54,7 @@ class Args:
     seeds: int = 5
     """number of agents trained side by side"""
     first_seed: int = 0
-    """they are numbered from here"""
+    """number of the first agent's seed; the others count on from it"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes the GPU when there is one"""
     threads: int = 1
@@ -132,16 +132,9 @@ def resolve(args: Args) -> Args:
     args.temperature = of_arm[args.arm][0] if args.temperature is None else args.temperature
     args.epsilon = of_arm[args.arm][1] if args.epsilon is None else args.epsilon
     args.eval_env = args.eval_env or args.env
-    counts = ("seeds", "threads", "iterations", "iteration_episodes", "eval_episodes", "batch_size", "buffer_size")
-    for name in counts:
-        if getattr(args, name) < 1:
-            raise UsageError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}.")
+    check_ranges(args)
     if args.k != "all" and args.k < 1:
         raise UsageError(f"--k must be at least 1, or all, not {args.k}: without a proposal there is no action.")
-    if min(args.temperature, args.updates) < 0 or not 0 <= args.epsilon <= 1:
-        raise UsageError("--temperature and --updates must not be negative, --epsilon in [0, 1].")
-    if args.iteration_steps is not None and args.iteration_steps < 1:
-        raise UsageError(f"--iteration-steps must be at least 1, not {args.iteration_steps}.")
     if (args.arm == "dqn-prior") != (args.prior is not None):
         raise UsageError(f"Arm '{args.arm}': --prior is for the arm dqn-prior, which needs it.")
     if args.device == "cuda" and not torch.cuda.is_available():
@@ -288,7 +281,7 @@ class Agents:
         self.optimizer = torch.optim.AdamW(self.online, lr=args.learning_rate, fused=True)
         for weight in self.online:  # what AdamW would create at its first step: a checkpoint is copied into it
             moments = {"exp_avg": torch.zeros_like(weight), "exp_avg_sq": torch.zeros_like(weight)}
-            self.optimizer.state[weight] = {"step": torch.zeros(()), **moments}
+            self.optimizer.state[weight] = {"step": torch.zeros((), device=device), **moments}
         # Transitions: the pair, its reward, whether the episode ended (0 at a truncation, where the next state's value
         # still counts), and the pairs proposed at the next state, -1 where there are fewer.
         self.buffer = {

@@ -54,7 +54,7 @@ class Args:
     seeds: int = 5
     """number of agents trained side by side"""
     first_seed: int = 0
-    """they are numbered from here"""
+    """number of the first agent's seed; the others count on from it"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes the GPU when there is one"""
     threads: int = 1
@@ -125,8 +125,6 @@ CHOICES = {  # discrete, continuous
     "learning_rate": (2.5e-4, 3e-4),
     "ent_coef": (0.01, 0.0),
 }
-POSITIVE = ("seeds", "threads", "tau", "iterations", "iteration_steps", "eval_episodes", "horizon", "hidden_size")
-POSITIVE += ("pretrain_batch_size", "num_envs", "num_steps", "num_minibatches", "update_epochs")
 
 
 def resolve(args: Args) -> Args:
@@ -140,10 +138,6 @@ def resolve(args: Args) -> Args:
         if getattr(args, name) is None:
             setattr(args, name, value)
     check_ranges(args)
-    for name in (*POSITIVE, "pretrain_steps"):
-        least = int(name in POSITIVE)
-        if getattr(args, name) < least:
-            raise UsageError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(args, name)}.")
     if (args.arm == "ppo-bc") != (args.dataset is not None):
         raise UsageError(f"Arm '{args.arm}': --dataset is for the arm ppo-bc, which needs it.")
     if args.arm == "ppo-bc" and args.iterations <= args.tau:

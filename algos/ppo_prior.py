@@ -17,7 +17,7 @@ The seed is a batch dimension: weights are [S, in, out], a rollout is some whole
 keyed by (i, purpose, iteration, episode), and seed i of a batch is seed i alone, up to rounding.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -32,7 +32,7 @@ from tqdm import tqdm
 from algos.encoder import DEFAULT_ENCODER, Encoder
 from algos.prior import Prior, open_prior
 from envs.errors import Failure, UsageError, run_command_line
-from envs.records import COLUMNS, Run, keep_freed_memory
+from envs.records import COLUMNS, Run, check_ranges, keep_freed_memory
 from envs.text import Situation, TextGame
 
 
@@ -53,7 +53,7 @@ class Args:
     seeds: int = 5
     """number of agents trained side by side"""
     first_seed: int = 0
-    """they are numbered from here"""
+    """number of the first agent's seed; the others count on from it"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes the GPU when there is one"""
     threads: int = 1
@@ -121,12 +121,7 @@ class Args:
 def resolve(args: Args) -> Args:
     """Check `args` and fill in what they leave open."""
     args.eval_env = args.eval_env or args.env
-    counts = ("seeds", "threads", "iterations", "iteration_episodes", "eval_episodes", "num_minibatches")
-    for name in (*counts, "update_epochs"):
-        if getattr(args, name) < 1:
-            raise UsageError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}.")
-    if not args.alpha >= 0 or not 0 <= args.floor <= 1:
-        raise UsageError(f"--alpha must not be negative, --floor in [0, 1], not {args.alpha} and {args.floor}.")
+    check_ranges(args)
     if (args.arm == "ppo-prior") != (args.prior is not None):
         raise UsageError(f"Arm '{args.arm}': --prior is for the arm ppo-prior, which needs it.")
     if args.device == "cuda" and not torch.cuda.is_available():
@@ -142,8 +137,22 @@ def stream(seed: int, purpose: int, iteration: int = 0, episode: int = 0) -> np.
     return np.random.default_rng([seed, purpose, iteration, episode])
 
 
+@dataclass(frozen=True)
+class States:
+    """What the networks read of some states, [U, most, ...] up to the most actions that one of these has."""
+
+    features: torch.Tensor
+    """of the actions [U, most, width]"""
+    own: torch.Tensor
+    """of the state [U, width]"""
+    log_prior: torch.Tensor
+    """[U, most]"""
+    admissible: torch.Tensor
+    """[U, most], False where there is no such action"""
+
+
 class Table:
-    """Every state that was met, by number: features of its actions and of itself, and its prior, padded."""
+    """Every state that was met, by number: features of its actions and of itself, and its prior."""
 
     def __init__(
         self, encode: Callable[[Situation], tuple[np.ndarray, np.ndarray]], prior: Prior | None, floor: float
@@ -152,7 +161,10 @@ class Table:
         self.encode, self.prior, self.floor = encode, prior, floor
         self.number: dict[tuple, int] = {}
         self.rows: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
-        self.stacked = 0
+
+    def __len__(self) -> int:
+        """Return how many states were met."""
+        return len(self.rows)
 
     def __call__(self, situation: Situation) -> int:
         """Return the number of a state; raise Failure where there is no action."""
@@ -169,17 +181,14 @@ class Table:
             self.rows.append(tuple(torch.from_numpy(x.astype(np.float32)) for x in (of_actions, own, np.log(p))))
         return self.number[key]
 
-    def stack(self) -> None:
-        """Bring the tensors up to date: features [states, most, width], own [states, width], log_prior, admissible."""
-        if self.stacked == len(self.rows):
-            return
-        of_actions, own, log_prior = zip(*self.rows, strict=True)
-        self.features = torch.nn.utils.rnn.pad_sequence(of_actions, batch_first=True)
-        self.own = torch.stack(own)
-        self.log_prior = torch.nn.utils.rnn.pad_sequence(log_prior, batch_first=True)
-        counts = torch.tensor([len(features) for features in of_actions])
-        self.admissible = torch.arange(self.features.shape[1]) < counts[:, None]
-        self.stacked = len(self.rows)
+    def states(self, numbers: Sequence[int], device: torch.device) -> States:
+        """Return the states of these numbers. What else the table holds changes nothing: not even the padding."""
+        of_actions, own, log_prior = zip(*(self.rows[number] for number in numbers), strict=True)
+        features = torch.nn.utils.rnn.pad_sequence(of_actions, batch_first=True)
+        log_priors = torch.nn.utils.rnn.pad_sequence(log_prior, batch_first=True)
+        counts = torch.tensor([len(rows) for rows in of_actions])
+        admissible = torch.arange(features.shape[1]) < counts[:, None]
+        return States(*(tensor.to(device) for tensor in (features, torch.stack(own), log_priors, admissible)))
 
 
 def open_table(args: Args, game: TextGame, prior: Prior | None) -> Table:
@@ -253,9 +262,9 @@ class Agents:
         self.args, self.table, self.device = args, table, device
         self.seeds = range(args.first_seed, args.first_seed + args.seeds)
         generators, hidden = [stream(seed, INITIAL_WEIGHTS) for seed in self.seeds], [args.hidden_size] * 2
-        table.stack()
-        self.actor = initial_weights(generators, [table.features.shape[2], *hidden, 1], 0.01, device)
-        self.critic = initial_weights(generators, [table.own.shape[1], *hidden, 1], 1.0, device)
+        of_actions, own, _ = table.rows[0]
+        self.actor = initial_weights(generators, [of_actions.shape[1], *hidden, 1], 0.01, device)
+        self.critic = initial_weights(generators, [len(own), *hidden, 1], 1.0, device)
         self.weights = [*self.actor, *self.critic]
         self.optimizer = torch.optim.Adam(self.weights, lr=args.learning_rate, eps=1e-5)
         for weight in self.weights:  # what Adam would create at its first step: a checkpoint is copied into it
@@ -277,37 +286,37 @@ class Agents:
         """Name the weights of the networks that act."""
         return dict(zip(("w1", "b1", "w2", "b2", "w3", "b3"), self.actor, strict=True))
 
-    def log_policy(self, states: torch.Tensor) -> torch.Tensor:
-        """Return log pi [S, B, most] in `states` [S, B], -inf where there is no such action."""
-        features = self.table.features[states].to(self.device)
+    def log_policy(self, met: States, states: torch.Tensor) -> torch.Tensor:
+        """Return log pi [S, B, most] in `states` [S, B], places in `met`; -inf where there is no such action."""
+        features = met.features[states]
         scores = forward(self.actor, features.flatten(1, 2)).view(features.shape[:3])
-        return scores.masked_fill(~self.table.admissible[states].to(self.device), -torch.inf).log_softmax(2)
+        return scores.masked_fill(~met.admissible[states], -torch.inf).log_softmax(2)
 
-    def value(self, states: torch.Tensor) -> torch.Tensor:
-        """Return V [S, B] of `states` [S, B]."""
-        return forward(self.critic, self.table.own[states].to(self.device))
+    def value(self, met: States, states: torch.Tensor) -> torch.Tensor:
+        """Return V [S, B] of `states` [S, B], places in `met`."""
+        return forward(self.critic, met.own[states])
 
     @torch.no_grad()
-    def p(self, seed: int, state: int, actions: int) -> np.ndarray:
-        """Return one seed's policy [actions] in a state; the others' are computed along."""
+    def p(self, place: int, state: int) -> np.ndarray:
+        """Return the policy [actions] of the agent at `place` in a state; the others' are computed along."""
         if state not in self.p_of:
-            self.table.stack()
-            states = torch.full((self.args.seeds, 1), state)
-            self.p_of[state] = self.log_policy(states).exp().squeeze(1)[:, :actions].double().cpu().numpy()
-        return self.p_of[state][seed]
+            first = torch.zeros((self.args.seeds, 1), dtype=torch.int64, device=self.device)
+            log_pi = self.log_policy(self.table.states([state], self.device), first)
+            self.p_of[state] = log_pi.exp().squeeze(1).double().cpu().numpy()
+        return self.p_of[state][place]
 
-    def loss(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def loss(self, met: States, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return PPO's loss, with alpha KL(pi || p) for ppo-prior, the mean value and the mean KL, all [S].
 
-        `batch` [S, B]: states, actions, log_probs (of the policy that played), advantages, returns and weights, which
-        are 0 for what only fills up the batch.
+        `batch` [S, B]: states (places in `met`), actions, log_probs (of the policy that played), advantages, returns
+        and weights, which are 0 for what only fills up the batch.
         """
         args, weights = self.args, batch["weights"]
-        log_pi, values = self.log_policy(batch["states"]), self.value(batch["states"])
+        log_pi, values = self.log_policy(met, batch["states"]), self.value(met, batch["states"])
         log_probs = log_pi.gather(2, batch["actions"][..., None]).squeeze(2)
         finite = log_pi.masked_fill(log_pi == -torch.inf, 0)
         entropy = -(log_pi.exp() * finite).sum(2)
-        divergence = (log_pi.exp() * (finite - self.table.log_prior[batch["states"]].to(self.device))).sum(2)
+        divergence = (log_pi.exp() * (finite - met.log_prior[batch["states"]])).sum(2)
         advantages = batch["advantages"] - mean_over(batch["advantages"], weights)[:, None]
         variance = (advantages**2 * weights).sum(1) / (weights.sum(1) - 1).clamp(min=1)
         advantages = advantages / (variance.sqrt() + 1e-8)[:, None]
@@ -325,23 +334,26 @@ class Agents:
     def update(self, rollout: dict[str, torch.Tensor], iteration: int) -> np.ndarray:
         """Train on a rollout [S, N] of whole episodes; return mean loss, value and KL, [3, S]."""
         args, weights = self.args, rollout["weights"]
-        self.table.stack()
+        both = torch.stack([rollout["states"], rollout["next_states"]])
+        numbers, (states, next_states) = both.unique(return_inverse=True)
+        met = self.table.states(numbers.tolist(), self.device)
         with torch.no_grad():  # the policy and the critic are still those that the rollout was made with
-            log_pi, values = self.log_policy(rollout["states"]), self.value(rollout["states"])
-            next_values = self.value(rollout["next_states"]) * (1 - rollout["terminations"])
+            log_pi, values = self.log_policy(met, states), self.value(met, states)
+            next_values = self.value(met, next_states) * (1 - rollout["terminations"])
             deltas = (rollout["rewards"] + args.gamma * next_values - values) * weights
             advantages = gae(deltas, rollout["ends"], args.gamma * args.gae_lambda)
             old = log_pi.gather(2, rollout["actions"][..., None]).squeeze(2)
-        data = {"states": rollout["states"], "actions": rollout["actions"], "weights": weights}
+        data = {"states": states, "actions": rollout["actions"], "weights": weights}
         data |= {"log_probs": old, "advantages": advantages, "returns": advantages + values}
         generators = [stream(seed, MINIBATCHES, iteration) for seed in self.seeds]
         measured = []
         for _ in range(args.update_epochs):
             for indices in minibatches(generators, weights.sum(1).int().tolist(), args.num_minibatches):
                 rows = torch.arange(args.seeds, device=self.device)[:, None]
+                indices = indices.to(self.device)
                 batch = {name: field[rows, indices.clamp(min=0)] for name, field in data.items()}
-                batch["weights"] = (indices >= 0).float().to(self.device)
-                loss, *others = self.loss(batch)
+                batch["weights"] = (indices >= 0).float()
+                loss, *others = self.loss(met, batch)
                 self.optimizer.zero_grad()
                 loss.sum().backward()
                 norms = torch.stack([weight.grad.flatten(1).norm(dim=1) for weight in self.weights]).norm(dim=0)
@@ -364,9 +376,9 @@ def minibatches(generators: list[np.random.Generator], steps: list[int], parts: 
 
 
 def play(
-    agents: Agents, seed: int, game: TextGame, env: gymnasium.Env, random: np.random.Generator, sampled: bool
+    agents: Agents, place: int, game: TextGame, env: gymnasium.Env, random: np.random.Generator, sampled: bool
 ) -> tuple[list[tuple], tuple[float, int, float]]:
-    """Play an episode; return its steps and its return, length, and success (NaN: not defined).
+    """Let the agent at `place` play an episode; return its steps and its return, length and success (or NaN).
 
     A step is (state, action, reward, next state, whether the episode is terminated, whether it ends). With `sampled`
     actions are drawn, else the likeliest is taken. The end at the horizon is a truncation.
@@ -375,14 +387,14 @@ def play(
     steps, ended, info = [], False, {}
     while not ended:
         state = agents.table(situation)
-        p = agents.p(seed, state, len(situation.actions))
+        p = agents.p(place, state)
         # ALGO LOGIC: put action logic here
-        place = int(np.searchsorted(p.cumsum(), random.random() * p.sum(), side="right")) if sampled else p.argmax()
-        observation, reward, terminated, truncated, info = env.step(game.action(int(place)))
+        action = int(np.searchsorted(p.cumsum(), random.random() * p.sum(), side="right") if sampled else p.argmax())
+        observation, reward, terminated, truncated, info = env.step(game.action(action))
         ended = terminated or truncated or len(steps) + 1 >= game.horizon
         if not terminated:
             situation = game.read(observation, info)
-        steps.append((state, int(place), float(reward), agents.table(situation), float(terminated), float(ended)))
+        steps.append((state, action, float(reward), agents.table(situation), float(terminated), float(ended)))
     return steps, (sum(step[2] for step in steps), len(steps), float(info.get("success", np.nan)))
 
 
@@ -390,12 +402,12 @@ def train_iteration(agents: Agents, game: TextGame, env: gymnasium.Env, iteratio
     """Let every seed play an iteration's episodes, then update; return return, success, loss, value, KL, each [S]."""
     args = agents.args
     rollouts, returns = [], []
-    for seed, number in enumerate(agents.seeds):
-        streams = [stream(number, TRAINING, iteration, n) for n in range(args.iteration_episodes)]
-        played = [play(agents, seed, game, env, random, sampled=True) for random in streams]
+    for place, seed in enumerate(agents.seeds):
+        streams = [stream(seed, TRAINING, iteration, n) for n in range(args.iteration_episodes)]
+        played = [play(agents, place, game, env, random, sampled=True) for random in streams]
         rollouts.append([step for steps, _ in played for step in steps])
         returns.append(np.mean([totals for _, totals in played], axis=0))
-        agents.steps[seed] += len(rollouts[-1])
+        agents.steps[place] += len(rollouts[-1])
     names = ("states", "actions", "rewards", "next_states", "terminations", "ends")
     columns = [[torch.tensor(column) for column in zip(*steps, strict=True)] for steps in rollouts]
     columns = [[*of_seed, torch.ones(len(of_seed[0]))] for of_seed in columns]
@@ -409,8 +421,8 @@ def evaluate(agents: Agents, game: TextGame, env: gymnasium.Env, iteration: int)
     """Play the likeliest actions; return mean return, length and success, [3, S]."""
     episodes = range(agents.args.eval_episodes)
     played = [
-        [play(agents, i, game, env, stream(seed, EVALUATION, iteration, n), sampled=False)[1] for n in episodes]
-        for i, seed in enumerate(agents.seeds)
+        [play(agents, place, game, env, stream(seed, EVALUATION, iteration, n), sampled=False)[1] for n in episodes]
+        for place, seed in enumerate(agents.seeds)
     ]
     return np.mean(played, axis=1).T
 

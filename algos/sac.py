@@ -31,7 +31,7 @@ from envs.records import Run, check_ranges, keep_freed_memory
 
 @dataclass
 class Args:
-    """SAC on one environment, one arm of the experiment, many seeds."""
+    """Train SAC agents, several seeds side by side, on one environment by one arm of the experiment."""
 
     output: Path
     """the CSV to write; beside it go every argument (.json), the final policy, and a checkpoint while it runs"""
@@ -39,15 +39,17 @@ class Args:
     """pendulum, or one of your own (envs/)"""
     arm: Literal["online", "loro", "mix", "pretrain-on-policy", "pretrain-random"] = "online"
     """online: no offline data. loro: pretrain on the LLM's episodes. mix: the LLM's episodes in the buffer, without
-    pretraining. pretrain-on-policy: pretrain on the own first tau iterations. pretrain-random: loro on random play"""
+    pretraining. pretrain-on-policy: pretrain on the learner's own first tau iterations. pretrain-random: like loro, on
+    random episodes"""
     dataset: Path | None = None
-    """the folder of recorded episodes for the arms loro, mix and pretrain-random"""
+    """the folder of recorded episodes; the arms loro, mix and pretrain-random require it"""
     protocol: Literal["paper", "released"] = "paper"
-    """the procedure done soundly, or what the authors' code did: sets the last group of flags where not given"""
+    """the procedure done soundly, or what the authors' code did. It sets every flag from --carry-over on that is not
+    given: None there means what the protocol says"""
     seeds: int = 5
     """number of agents trained side by side"""
     first_seed: int = 0
-    """they are numbered from here"""
+    """number of the first agent's seed; the others count on from it"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes the GPU when there is one"""
     threads: int = 1
@@ -223,7 +225,10 @@ class Agents:
         self.args, self.device = args, device
         self.seeds = range(args.first_seed, args.first_seed + args.seeds)
         observation_size, self.action_size = env.observation_space.shape[0], env.action_space.shape[0]
-        self.action_scale = np.ones(self.action_size) if args.unscaled_actions else env.action_space.high
+        low, high = env.action_space.low, env.action_space.high
+        if not np.array_equal(low, -high) or not np.isfinite(high).all():
+            raise UsageError(f"Environment '{args.env}' has actions from {low} to {high}; they must be symmetric.")
+        self.action_scale = np.ones(self.action_size) if args.unscaled_actions else high
         hidden = [args.hidden_size, args.hidden_size]
         generators = [stream(seed, INITIAL_WEIGHTS) for seed in self.seeds]
         self.actor = initial_weights(generators, [observation_size, *hidden, 2 * self.action_size], device)
@@ -352,7 +357,8 @@ def train_iteration(agents: Agents, training_envs: list[gymnasium.Env], repeat: 
     """Take `iteration_steps` exploring steps in each seed's environment, one update a step; return mean returns [S].
 
     The iteration starts with a reset and cuts its last episode off, as the authors' library does. The cut is a
-    truncation: its value is bootstrapped. Its return counts as an episode's.
+    truncation: its value is bootstrapped (their library leaves such a last transition out). Its return counts as an
+    episode's.
     """
     args, buffer, steps = agents.args, agents.buffer, agents.args.iteration_steps
     generators = [stream(seed, TRAINING, repeat, iteration) for seed in agents.seeds]

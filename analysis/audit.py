@@ -36,7 +36,7 @@ INTRODUCTION = (
     "All numbers are computed from the files, or simulated with fixed seeds ({random_episodes} random episodes, in "
     "Pong {pong_games} games), and are in `audit.csv`, except the printed numbers in finding 5, which were read off "
     "the paper's figures. What was read in the code and not computed is in finding 9, or says so. "
-    "*Main setting*: qwen-7b, tau = 10, 3000 pretraining steps. *Gain*: cumulative reward less that of online RL.\n"
+    "*Main setting*: qwen-7b, tau = 10, 3000 pretraining steps. *Gain*: cumulative reward minus that of online RL.\n"
 )
 STARTS = ("first ten: repeat 0", "first ten: repeats 1-4", "iterations repeat 0 had trained")
 SUMS = (
@@ -186,15 +186,15 @@ def stored_one_step_late(source: Source) -> Finding:
         any(late),
         f"{sum(late)} of {len(late)} files agree better when shifted: of a file's transitions {min(stored):.1%} to "
         f"{max(stored):.1%} agree as stored, {min(shifted):.1%} to {max(shifted):.1%} shifted",
-        "LORO and mix learn offline from actions set beside what they led to: to their harm or not, see "
-        "[tables/defects.md](tables/defects.md)",
+        "LORO and mix learn offline from actions paired with the state that they had already led to; for the effect "
+        "see [tables/defects.md](tables/defects.md)",
         "The offline phase of LORO, and the LLM's part of mix's buffer, show the learner a wrong effect of its "
-        "actions wherever the dynamics tell. Online RL is not touched. These files do not tell which way that moves "
-        "LORO's return, and wrong data need not lower it. Our own runs that switch this alone tell: see the rows "
-        "*transitions stored one step late* of [tables/defects.md](tables/defects.md). Where the side *plus* is "
-        "above 0 there, the defect helps LORO. Agreement as stored is chance: an action that is repeated, a wall; in "
-        "Pendulum, whose reward depends on torque and angle, there is none. In FrozenLake, where chance moves, a "
-        "transition agrees when it is possible at all; Pong is replayed under finding 7.",
+        "actions wherever an action shows in the next observation. Online RL is not touched. These files do not tell "
+        "which way that moves LORO's return, and wrong data need not lower it. Our own runs that switch only this show "
+        "it: the rows *transitions stored one step late* of [tables/defects.md](tables/defects.md). Where the side "
+        "*plus* is above 0 there, the defect helps LORO. Agreement as stored is chance: an action that is repeated, a "
+        "wall; in Pendulum, whose reward depends on torque and angle, there is none. In FrozenLake, where chance "
+        "moves, a transition agrees when it is possible at all; Pong is replayed under finding 7.",
         [table(numbers)],
     )
 
@@ -306,7 +306,7 @@ def other_lengths(source: Source) -> Finding:
         evidence,
         f"the LLM's line and the first tau iterations are flattered: {used}",
         "The LLM's mean return is a line in the figure and stands for the first tau iterations of LORO and mix. What "
-        "the shorter cap alone is worth in ten warm-up iterations, told by random play at both lengths: "
+        "the shorter cap alone is worth in ten warm-up iterations, estimated from random play at both lengths: "
         f"{used}. A return of minus the cap in MountainCar is no success. In Pong the RL evaluation is a whole game, "
         "here as long as random games are. The lowest cached evaluation of online RL shows its length in MountainCar "
         "(-1 a step) and CliffWalking (at worst -100 a step).",
@@ -471,8 +471,8 @@ def read_from_the_code(source: Source) -> Finding:
         f"of a Pendulum file's torques {min(torques):.1%} to {max(torques):.1%} are beyond what the learner can play"
         if torques
         else "no Pendulum file",
-        "the LLM is informed and read otherwise than its prompts let one think; LORO and online RL are unequal "
-        "learners; Pendulum's SAC has half the torque",
+        "the LLM is given more information, and its answers are parsed differently, than its prompts suggest; LORO "
+        "and online RL are unequal learners; Pendulum's SAC has half the torque",
         "The prompts and the parser decide what *the LLM's policy* is, and so the data of LORO and mix; online RL is "
         "not touched. The target network is LORO's alone: part of the gain may be its. The bound on "
         "the torque holds for all of Pendulum's learners.",

@@ -74,9 +74,9 @@ FOOT = """\
 - Warm starts of several LLMs that are one run, because the first τ episodes are the same, are one point in the figure
   and in the correlation: the first named. Their qualities may differ, being those of all the LLM's episodes.
 - The LLM's return is the mean over all its episodes; an arm learnt from the first τ of them, whose mean return is the
-  column "of them, used".
+  column "of those used".
 - Whether an episode ended or was cut off early is known only where no state is terminal; elsewhere an LLM whose
-  "longest" episode is shorter than the evaluations may have been cut off unnoticed.
+  longest episode is shorter than the evaluations may have been cut off unnoticed.
 - An iteration of online RL is 200 steps, a warm-up iteration one episode of the LLM: at the same iteration online RL
   has taken no fewer steps, and where the LLM's episodes are short the gain at equal steps is the higher one. Offline
   updates are counted in neither; what they do without an LLM, `main.md` shows.
@@ -353,7 +353,8 @@ def correlation_text(rows: list[dict]) -> str:
 def correlation_title(rows: list[dict]) -> str:
     """Say an arm's rank correlations within environments, for a panel's corner."""
     found = [(steps, within) for steps, _, within, _ in correlations(rows) if within]
-    return "\n".join(f"{steps}ρ within environments {with_interval(*within, short)}" for steps, within in found)
+    lines = [f"{steps}Spearman's ρ within environments {with_interval(*within, short)}" for steps, within in found]
+    return "\n".join(lines)
 
 
 def scale_of_gains(axes: Axes) -> None:
@@ -515,8 +516,9 @@ def still_runs(named: dict[tuple[str, str, str], Run]) -> list[str]:
 
 def markdown(rows: list[dict], baselines: dict[str, Baseline], named: dict[tuple[str, str, str], Run]) -> str:
     """Return the table for reading, with what it lacks and what does not compare below it."""
-    head = ["environment", "arm", "LLM's return", "of them, used", "longest", "random", "online, first", "online, last"]
-    head += ["quality", "gain", "gain at equal steps", "gain, share", "P(arm > online)", "seeds (arm, online)"]
+    head = ["environment", "arm", "LLM's return", "of those used", "longest episode, steps", "random"]
+    head += ["online, first", "online, last"]
+    head += ["quality", "gain", "gain at equal steps", "gain, as a share", "P(arm > online)", "seeds (arm, online)"]
     lines = [INTRODUCTION, *table_lines(head, map(cells, rows)), ""]
     for arm in WARM_STARTS:
         if text := correlation_text([row for row in rows if row["arm"] == arm]):

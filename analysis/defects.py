@@ -46,20 +46,20 @@ SIDES = {"paper": ("LORO done soundly, plus ...", BLUE), "released": ("as releas
 INTRODUCTION = """\
 # Which difference carries the result
 
-Cumulative reward of LORO ({setting}). `plus`: the protocol `paper` with one difference as `released` has
-it. `minus`: the protocol `released` with that one difference as `paper` has it. Change: the mean over the seeds (or
-chains of five repeats) that both have [95% bootstrap interval over them], and how many these are. Agents of the same
-seed begin with the same weights and meet the same random numbers, so that what only counts differently changes all
-alike, up to rounding: five agents are computed side by side otherwise than ten, and a difference in the last digit can
-part two runs of the same seed for good. The intervals are too narrow over few: of three chains they are the range of
-the three and hold the mean in three cases of four at most, of five seeds in about 83%. They are not corrected for being
-many.
+Cumulative reward of LORO ({setting}). `plus`: the protocol `paper` with one difference as `released` has it. `minus`:
+the protocol `released` with that one difference as `paper` has it; a negative change there means that the difference
+helps LORO under `released`. Change: the mean over the seeds (or chains of five repeats) that both have [95% bootstrap
+interval over them], and how many these are. Agents of the same seed begin with the same weights and meet the same
+random numbers, so that what only counts differently changes all alike, up to rounding: five agents side by side round
+differently from ten, and a difference in the last digit can part two runs of the same seed for good. The intervals are
+too narrow over few: of three chains they are the range of the three and contain the mean in three cases of four at
+most, of five seeds in about 83%. They are not corrected for being many.
 """
 ALIKE = """\
 ## LORO against online RL, with the same target network
 
 The authors' code copies LORO's target network every 200 updates and online RL's every 1,000. Here both have the same,
-all else as in `paper`: cumulative rewards, and LORO's less online RL's [95% bootstrap interval over independent seeds]
+all else as in `paper`: cumulative rewards, and LORO's minus online RL's [95% bootstrap interval over independent seeds]
 (p-value of Welch's t-test, not corrected for being several).
 """
 
@@ -162,7 +162,7 @@ def alike_rows(runs: dict[tuple[str, str, str], Run], controls: list[Run]) -> li
                     "env": env,
                     "side": "against online",
                     "difference": f"target-{interval}",
-                    "meaning": f"LORO less online RL, both target networks copied every {interval:,} updates",
+                    "meaning": f"LORO minus online RL, both target networks copied every {interval:,} updates",
                     "change": ours.mean() - theirs.mean(),
                     "low": low,
                     "high": high,
@@ -278,7 +278,7 @@ def markdown(
             single = "" if distance.several else " (rests on a single one)"
             distances.append([envs.get(env).title, value, counts + single])
     lines += ["", "## The whole distance between the protocols", ""]
-    lines += table_lines(["environment", "released less paper [95% interval]", "chains, seeds"], distances)
+    lines += table_lines(["environment", "released minus paper [95% interval]", "chains, seeds"], distances)
     if alike:
         head = ["environment", "target network copied every", "LORO", "online RL", "difference", "seeds"]
         cells = [

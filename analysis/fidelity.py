@@ -14,7 +14,7 @@ deviation s that is
 The other arms' published numbers are means of five independent runs: for these it predicts the mean of as many new
 ones, sqrt(1/5 + 1/n). It takes the cumulative rewards of chains to be about normal. A perfect reproduction agrees in
 95% of cells. With n = 3 chains t is 4.3, and the interval so wide that agreement says little; the table therefore also
-says whether it would hold the published online RL as well, and with one chain nothing is decided. Intervals end where
+says whether it also contains the published online RL, and with one chain nothing is decided. Intervals end where
 no sum can lie. Where more than half of our runs are tied at the worst sum there is (MountainCar: most never reach the
 flag, one in five may) a normal interval says nothing, and the cell is not decided either. A rank test of the published
 five runs against ours stands beside the result; it decides nothing.
@@ -53,7 +53,7 @@ UNCHANGED_ENVIRONMENTS = ("cartpole", "frozen-lake", "cliff-walking", "mountain-
 RECORDED_WARM_UP = ("loro", "mix")
 """Arms whose first tau iterations are the LLM's mean return."""
 TIED = "most runs tied at the worst sum"
-WIDE = "an interval that holds every possible sum"
+WIDE = "an interval that contains every possible sum"
 AGREES, DIFFERS, OPEN, ABSENT = "agrees", "does not agree", "not decided", "not computed"
 INTRODUCTION = """\
 # Published against reproduced
@@ -62,14 +62,14 @@ INTRODUCTION = """\
 
 Published: the authors' cumulative reward, from their cached curves. Ours: mean under the protocol `released` [95%
 prediction interval for what was published: one new chain of five repeats for LORO, the mean of five new runs for the
-other arms] (number of chains or runs). A cell agrees if the interval holds the published number; a perfect reproduction
-would agree in 95% of cells. Few chains make wide intervals: with three, Student's t is 4.3, with two 12.7. Where the
-interval would also hold the published number of online RL, agreement says little. Intervals end where no sum can lie.
-Nothing is decided where more than half of our runs are tied at the worst sum there is: they are no sample that such an
-interval is meant for; nor where the interval holds every possible sum. `paper` beside the number of runs: the protocol
-changes nothing of this arm here but how many evaluation episodes are played, and our run of the protocol `paper` stands
-for it. The warm-up of LORO and mix is the published one in both numbers. Rank test: the five published runs against
-ours (Mann-Whitney, two-sided), where runs are independent and may be far from normal.
+other arms] (number of chains or runs). A cell agrees if the interval contains the published number; a perfect
+reproduction would agree in 95% of cells. Few chains make wide intervals: with three, Student's t is 4.3, with two 12.7.
+Where the interval also contains the published number of online RL, agreement says little. Intervals end where no sum
+can lie. Nothing is decided where more than half of our runs are tied at the worst sum there is: they are no sample that
+such an interval is meant for; nor where the interval contains every possible sum. `paper` beside the number of runs:
+the protocol changes nothing of this arm here but how many evaluation episodes are played, and our run of the protocol
+`paper` is compared. The warm-up of LORO and mix is the published one in both numbers. Rank test: the five published
+runs against ours (Mann-Whitney, two-sided), where runs are independent and may be far from normal.
 """
 
 
@@ -136,7 +136,7 @@ def row_of(published: Run, runs: Runs) -> dict[str, object]:
         "n": None,
         "result": ABSENT,
         "reason": "",
-        "holds_online": None,
+        "contains_online": None,
         "rank_p": math.nan,
     }
     ours = released_run(runs, published.env, published.path.stem)
@@ -157,15 +157,15 @@ def row_of(published: Run, runs: Runs) -> dict[str, object]:
         return row | {"result": OPEN, "reason": TIED}
     if low <= worst and high >= best:
         return row | {"result": OPEN, "reason": WIDE}
-    row["result"] = AGREES if holds(low, high, row["published"]) else DIFFERS
+    row["result"] = AGREES if contains(low, high, row["published"]) else DIFFERS
     online = runs.get(("published", published.env, "online"))
     if online is not None and published.arm != "online":
-        row["holds_online"] = holds(low, high, float(online.curves().sum(axis=1).mean()))
+        row["contains_online"] = contains(low, high, float(online.curves().sum(axis=1).mean()))
     return row
 
 
-def holds(low: float, high: float, value: float) -> bool:
-    """Return whether an interval holds a number, rounding aside (it may be a point)."""
+def contains(low: float, high: float, value: float) -> bool:
+    """Return whether an interval contains a number, rounding aside (it may be a point)."""
     slack = 1e-9 * max(abs(low), abs(high))
     return low - slack <= value <= high + slack
 
@@ -174,19 +174,20 @@ def sentence_of(table: pd.DataFrame) -> str:
     """Return the fidelity score in words."""
     count = table.result.value_counts()
     agree, differ, undecided, absent = (int(count.get(result, 0)) for result in (AGREES, DIFFERS, OPEN, ABSENT))
-    score = f"{agree} of {agree + differ} computed cells agree, {absent} not computed"
     reasons = table.reason[table.result == OPEN].value_counts()
-    why = ", ".join(f"{count} for {reason}" for reason, count in reasons.items())
-    return f"{score}; {undecided} more not decided ({why})." if undecided else f"{score}."
+    why = f" ({', '.join(f'{count} for {reason}' for reason, count in reasons.items())})" * bool(undecided)
+    computed = f"Of {len(table)} published cells {agree + differ + undecided} are computed"
+    score = f"{agree} agree, {differ} do not, {undecided} are not decided{why}"
+    return f"{computed}: {score}; {absent} are not computed."
 
 
 def online_sentence(table: pd.DataFrame) -> str:
     """Say how many of the agreements tell LORO or another arm from online RL."""
-    agreeing = table[(table.result == AGREES) & table.holds_online.notna()]
+    agreeing = table[(table.result == AGREES) & table.contains_online.notna()]
     if agreeing.empty:
         return ""
-    vague = int(agreeing.holds_online.astype(bool).sum())
-    return f"Of the {len(agreeing)} that agree and are not online RL, {vague} would hold online RL's number too."
+    vague = int(agreeing.contains_online.astype(bool).sum())
+    return f"Of the {len(agreeing)} agreeing cells that are not online RL, {vague} contain online RL's number too."
 
 
 def cells_of(row: dict) -> list[str]:
@@ -194,15 +195,15 @@ def cells_of(row: dict) -> list[str]:
     ours = with_interval(row["ours"], row["low"], row["high"])
     count = f"{int(row['n'])}{', paper' if row['protocol'] == 'paper' else ''}"
     result = f"{row['result']} ({row['reason']})" if row["reason"] else row["result"]
-    online = {True: "yes", False: "no"}.get(row["holds_online"], "")
+    online = {True: "yes", False: "no"}.get(row["contains_online"], "")
     rank = "" if math.isnan(row["rank_p"]) else f"{row['rank_p']:.2f}"
     return [envs.get(row["env"]).title, row["arm"], number(row["published"]), ours, count, result, online, rank]
 
 
 def markdown(table: pd.DataFrame) -> str:
     """Return the table for reading: the cells that are computed, a summary by arm, and what is not computed."""
-    head = ["environment", "arm", "published", "ours [prediction interval]", "n", "result", "holds online RL too"]
-    head.append("rank test, p")
+    head = ["environment", "arm", "published", "ours [prediction interval]", "n", "result"]
+    head += ["interval also contains online RL", "rank test, p"]
     intro = INTRODUCTION.format(sentence=sentence_of(table), online=online_sentence(table)).replace(" \n", "\n")
     computed = table[table.result != ABSENT]
     lines = [intro, *table_lines(head, map(cells_of, computed.to_dict("records"))), "", "## By arm", ""]
@@ -232,7 +233,7 @@ def main() -> None:
     place = {run.path: (order.index(run.env), (arms.index(run.arm) if run.arm in arms else 99)) for run in published}
     published.sort(key=lambda run: (*place[run.path], run.path.stem))
     table = pd.DataFrame([row_of(run, runs) for run in published])
-    table = table.astype({"n": "Int64", "holds_online": "boolean"})
+    table = table.astype({"n": "Int64", "contains_online": "boolean"})
     csv = table.to_csv(index=False, float_format="%.8g", lineterminator="\n")
     write_text(args.output.with_suffix(".csv"), csv)
     write_text(args.output.with_suffix(".md"), markdown(table))

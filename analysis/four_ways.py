@@ -53,13 +53,13 @@ DASHED = (0, (3, 1.5))
 INTRODUCTION = """\
 # LORO, mix, online RL and DQN-Prior, with the same LLM and the same number of steps
 
-The LLM is {llm}: for its episodes and as a prior it is told the same words, calibrated by the same
-sentence and read at the same temperature; that is checked. Per evaluation: the mean return of all evaluations, the
-LLM's mean return standing for each warm-up episode of LORO and mix. Over steps: the same, each evaluation weighed by
-the environment steps before it, the LLM's own counted, as far as the shortest learner goes; the differences are of
-this. Last: the mean of the last {last} evaluations. LLM decides: the steps in which the LLM has a say, in training
-alone; in DQN-Prior it has one in every evaluation too. Asked for: distinct texts that the LLM has read for that, for
-all agents together, its calibration among them.
+The LLM is {llm}: for its episodes and as a prior it gets the same words, is calibrated by the same sentence and sampled
+at the same temperature; that is checked. Per evaluation: the mean return of all evaluations, the LLM's mean return
+standing for each warm-up episode of LORO and mix. Over steps: the same, each evaluation weighed by the environment
+steps before it, the LLM's own counted, as far as the shortest learner goes; the differences are of this. Last: the mean
+of the last {last} evaluations. LLM decides: the steps in which the LLM has a say, in training alone; in DQN-Prior it
+has one in every evaluation too. Distinct prompts: those that the LLM has read for that, for all agents together, its
+calibration among them.
 """
 FOOT = """
 Means over seeds (of the LLM: over its episodes) [95% bootstrap interval; of few seeds it is too narrow]. "DQN, no
@@ -71,10 +71,10 @@ Alike by check: {alike}; an update for each step, the Huber loss. What still dif
 LORO and mix have Double DQN, a network from states to the values of all actions, updated after every step with Adam,
 and copy the target network every 1,000 updates. DQN and DQN-Prior read state and action together, back up the maximum
 over the proposals, make an iteration's updates after its steps, with AdamW, and let the target network follow at a rate
-of {target_rate}, as old in the mean. So LORO and mix are to be compared with online RL first, DQN-Prior with DQN
-without a prior. Online RL, LORO and mix are evaluated in one episode where nothing is random, all others in
-{eval_episodes}. The LLM's episodes are cut to its likeliest words (top-p {top_p}), the prior is not: DQN-Prior can draw
-all that the LLM finds possible.
+of {target_rate}, so that it lags as far behind on average. So LORO and mix are to be compared with online RL first,
+DQN-Prior with DQN without a prior. Online RL, LORO and mix are evaluated in one episode where nothing is random, all
+others in {eval_episodes}. The LLM's episodes are cut to its likeliest words (top-p {top_p}), the prior is not:
+DQN-Prior can draw all that the LLM finds possible.
 """
 
 
@@ -311,7 +311,7 @@ def draw(ways: Ways, llm: str) -> plt.Figure:
 def markdown(rows: list[dict[str, Any]], llm: str, ways: Ways, meta: dict[str, Any], missing: tuple[str, ...]) -> str:
     """Return the page."""
     head = ["environment", "arm", "per evaluation", "over steps", "last", "against online RL", "against DQN, no prior"]
-    head += ["steps", "LLM decides", "asked for", "seeds"]
+    head += ["steps", "LLM decides", "distinct prompts", "seeds"]
     shown = []
     for row in [row for row in rows if row["env"] != "all"]:
         names = ("per_evaluation", "over_steps", "last", "against_online", "against_dqn")

@@ -45,7 +45,7 @@ from envs.files import check_outputs
 
 CURVES = {
     ("online", "paper"): ("online RL", {"color": BLUE}),
-    ("loro", "paper"): ("LORO", {"color": ORANGE}),
+    ("loro", "paper"): ("LORO, paper", {"color": ORANGE}),
     ("loro", "released"): ("LORO, released", {"color": PURPLE, "dashes": (4, 1.5)}),
     ("online", "published"): ("online RL, published", {"color": BLUE, "dashes": (1, 1), "lw": 0.7, "zorder": 1}),
     ("loro", "published"): ("LORO, published", {"color": ORANGE, "dashes": (1, 1), "lw": 0.7, "zorder": 1}),

@@ -18,6 +18,7 @@ import tyro
 
 import envs
 from analysis.measures import STEPS_AFTER, SUM, UPDATES_AFTER, Pair
+from analysis.plotting import unlike_returns
 from analysis.runs import POLICIES, PROTOCOLS, Run, common_iterations, read_run
 from analysis.statistics import bootstrap_interval, interquartile_mean
 from analysis.wording import Write, estimate, number, short, table_lines, with_interval
@@ -29,7 +30,7 @@ ARMS = {
     "loro": "LORO",
     "loro-discard": "LORO, offline data thrown away",
     "mix": "mix",
-    "pretrain-on-policy": "pretrained on its own episodes",
+    "pretrain-on-policy": "pretrained on the learner's own episodes",
     "pretrain-random": "pretrained on random episodes",
     "ppo": "PPO",
     "ppo-bc": "PPO after behaviour cloning",
@@ -39,21 +40,22 @@ ARMS = {
 DIFFERENCES = {"difference": SUM, "after_at_equal_steps": STEPS_AFTER, "after_at_equal_updates": UPDATES_AFTER}
 """The columns of differences from online RL, and what they measure."""
 INTRODUCTION = """\
-# Cumulative rewards
+# {title}
 
 Cumulative reward: the sum over the plotted iterations of the evaluation's return. Mean [95% bootstrap interval over
-seeds] (number of seeds). Where one network is handed from repeat to repeat, `chains x repeats` are counted and the
-interval is over chains, for the repeats are not independent: only the first starts from a freshly pretrained network.
-Published: the authors' five repeats; their LORO is one such chain. Policies that do not learn: mean return times
-iterations. Bootstrap intervals over few seeds are too narrow: meant to cover the true mean in 95% of cases, they cover
-it in about 90% with 10 seeds, 83% with 5 and 75% with 3, were returns normal.
+seeds] (number of seeds). Where one network is passed on from repeat to repeat, the interval is over such chains,
+because their repeats are not independent: only the first starts from a freshly pretrained network. Published: the
+authors' five repeats; their LORO is one such chain. Policies that do not learn: mean return times iterations. Bootstrap
+intervals over few seeds are too narrow: meant to cover the true mean in 95% of cases, they cover it in about 90% with
+10 seeds, 83% with 5 and 75% with 3, were returns normal.
 """
 PAYS = """\
-Each arm minus online RL under the same protocol; independent seeds; in bold where the interval leaves out 0. First the
+Each arm minus online RL under the same protocol; independent seeds; in bold where the interval excludes 0. First the
 paper's measure, in which an LLM's episode of seven steps weighs as much as 200 steps of the learner. Then the return
 per evaluation without the warm-up: at equal environment steps with the LLM's own counted, which is how much better an
-agent is for the same experience, offline updates for nothing; and at equal updates, the offline ones counted, with
-whatever number of steps they took (not known for PPO, whose updates are of another kind).
+agent is for the same experience, offline updates not counted; and at equal updates, the offline ones counted, with
+whatever number of steps they took (not known for PPO, whose updates are of another kind). P(arm > online): the share of
+pairs of seeds in which the arm's sum is higher, ties counting half.
 """
 
 
@@ -67,6 +69,8 @@ class Args:
     """the CSV to write; the .md goes beside it"""
     arms: tuple[str, ...] = tuple(ARMS)
     """the arms to name where they have no runs"""
+    title: str = "Cumulative rewards"
+    """the heading of the page"""
 
 
 def row_of(run: Run, online: Run | None, iterations: int) -> dict[str, object]:
@@ -128,8 +132,9 @@ def cell(row: dict | None) -> str:
         return ""
     if row["arm"] in POLICIES:
         return f"{number(row['mean'])} ({row['episodes']} episodes)"
-    count = f"{row['seeds']} x {row['repeats']}" if row["repeats"] > 1 else str(row["seeds"])
-    return f"{with_interval(row['mean'], row['low'], row['high'])} (n={count})"
+    chains = f"{row['seeds']} {'chain' if row['seeds'] == 1 else 'chains'} of {row['repeats']} repeats"
+    count = chains if row["repeats"] > 1 else f"n={row['seeds']}"
+    return f"{with_interval(row['mean'], row['low'], row['high'])} ({count})"
 
 
 def title_of(row: dict) -> str:
@@ -161,12 +166,12 @@ def comparison(env: str, title: str, row: dict) -> list[str]:
 
 
 def bold(row: dict, name: str, write: Write) -> str:
-    """Write a difference with its interval, in bold where the interval leaves out 0."""
+    """Write a difference with its interval, in bold where the interval excludes 0."""
     text = estimate(row, name, write)
     return f"**{text}**" if row[f"{name}_low"] > 0 or row[f"{name}_high"] < 0 else text
 
 
-def notes(env: str, groups: dict[str, dict[str, dict]]) -> list[str]:
+def notes(env: str, groups: dict[str, dict[str, dict]], unlike: list[str]) -> list[str]:
     """Return what a reader must know of the environment's numbers: cells without runs, sums that do not compare."""
     lines = []
     missing = [title for title, cells in groups.items() if "paper" not in cells]
@@ -181,19 +186,12 @@ def notes(env: str, groups: dict[str, dict[str, dict]]) -> list[str]:
     iterations = max((row["iterations"] for row in rows), default=0)
     if iterations != envs.get(env).iterations:
         lines.append(f"- {env}: summed over {iterations} iterations, not the paper's {envs.get(env).iterations}.")
-    for row in rows:
-        endless = envs.get(env).endless
-        if row["arm"] == "llm-policy" and endless and row["longest_episode"] < envs.get(env).horizon:
-            lines.append(
-                f"- {env}: the LLM's episodes were cut off after {row['longest_episode']:.0f} steps, the learners are "
-                f"evaluated for {envs.get(env).horizon}; its returns, in the warm-up too, do not compare with theirs."
-            )
-    return lines
+    return [*lines, *(f"- {env}, {note}: these returns, in warm-ups too, do not compare." for note in unlike)]
 
 
-def markdown(rows: list[dict[str, object]], known: tuple[str, ...]) -> str:
-    """Return the table for reading, with what it still lacks of the `known` arms below it."""
-    environments = {env: settings([row for row in rows if row["env"] == env], known) for env in envs.ENVIRONMENTS}
+def markdown(runs: list[Run], rows: list[dict[str, object]], args: Args) -> str:
+    """Return the table for reading, with what it still lacks of the arms to name below it."""
+    environments = {env: settings([row for row in rows if row["env"] == env], args.arms) for env in envs.ENVIRONMENTS}
     environments = {env: groups for env, groups in environments.items() if any(groups.values())}
     sums, answers, remarks = [], [], []
     for env, groups in environments.items():
@@ -205,9 +203,9 @@ def markdown(rows: list[dict[str, object]], known: tuple[str, ...]) -> str:
             shown.append(cell(cells.get("paper")))
             sums.append([envs.get(env).title, title, *shown])
             answers += [comparison(env, title, row) for row in cells.values() if row["difference"] is not None]
-        remarks += notes(env, groups)
-    head = ["environment", "arm", "published", "its first repeat", "released protocol", "its first repeat"]
-    lines = [INTRODUCTION, *table_lines([*head, "paper protocol"], sums)]
+        remarks += notes(env, groups, unlike_returns(env, [run for run in runs if run.env == env]))
+    head = ["environment", "arm", "published", "published, first repeat", "released protocol", "released, first repeat"]
+    lines = [INTRODUCTION.format(title=args.title), *table_lines([*head, "paper protocol"], sums)]
     if answers:
         lines += ["", "## Does the warm start pay?", "", PAYS]
         head = ["environment", "arm", "sum over iterations [95% interval]", "P(arm > online)"]
@@ -215,6 +213,7 @@ def markdown(rows: list[dict[str, object]], known: tuple[str, ...]) -> str:
         lines += table_lines([*head, *after], answers)
     if remarks:
         lines += ["", "## Read with care", "", *remarks]
+    lines += ["", "Which sums of different protocols do not compare: `results/README.md`, its last section."]
     return "\n".join(lines) + "\n"
 
 
@@ -224,10 +223,11 @@ def main() -> None:
     check_outputs(args.runs, output=(args.output, ".csv"))
     if not args.runs:
         raise UsageError("There are no runs to put into a table.")
-    rows = tidy([read_run(path) for path in args.runs])
+    runs = [read_run(path) for path in args.runs]
+    rows = tidy(runs)
     table = pd.DataFrame(rows).astype(dict.fromkeys(("tau", "pretrain_steps", "episodes", "longest_episode"), "Int64"))
     write_text(args.output.with_suffix(".csv"), table.to_csv(index=False, float_format="%.8g"))
-    write_text(args.output.with_suffix(".md"), markdown(rows, args.arms))
+    write_text(args.output.with_suffix(".md"), markdown(runs, rows, args))
 
 
 if __name__ == "__main__":

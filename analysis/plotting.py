@@ -159,7 +159,7 @@ def on_one_line(curves: list[Curve], levels: list[Level], iterations: int, heigh
     for name, line in lines.items():
         near = (first for first in groups if np.abs(lines[first] - line).max() <= CLOSE * height)
         groups.setdefault(next(near, name), []).append(name)
-    return [f"on one line: {', '.join(names)}" for names in groups.values() if len(names) > 1]
+    return [f"coincide: {', '.join(names)}" for names in groups.values() if len(names) > 1]
 
 
 def write_title(axes: Axes, title: str, notes: list[str]) -> None:

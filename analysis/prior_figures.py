@@ -246,8 +246,10 @@ def style_of(run: PriorRun, colours: dict[str, str]) -> dict:
         return {"color": GREY, "ls": (0, (1, 1.5)), "label": "random play", "lw": 0.9}
     if run.arm == "llm-policy":
         return {"color": colour, "ls": (0, (4, 2)), "lw": 0.8}
-    label = f"{run.learner.upper()}-Prior, {run.prior}" if run.prior else run.learner.upper()
-    return {"color": colour, "label": label}
+    if run.prior is None:
+        return {"color": colour, "label": run.learner.upper()}
+    no_llm = " (control, no LLM)" * run.prior.startswith(("scripted", "uniform"))
+    return {"color": colour, "label": f"{run.learner.upper()}-Prior, {run.prior}{no_llm}"}
 
 
 def panels(rows: int, envs: list[str]) -> tuple[plt.Figure, np.ndarray]:

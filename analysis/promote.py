@@ -74,7 +74,8 @@ def describe_run(run: Path) -> dict:
     described = description(run)
     if not described:
         raise Failure(f"{run} has no .json beside it that says how it was made.")
-    if changed := described.get("git_changed"):
+    codes = [described, *described.get("resumed_with", [])]
+    if changed := sorted({name for code in codes for name in code.get("git_changed") or []}):
         raise Failure(f"{run} was made by code that no commit has ({', '.join(changed)}): commit it and train anew.")
     return described
 

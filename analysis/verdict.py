@@ -110,7 +110,7 @@ def introduction(judged: list[Judged], content: dict[str, Any], priors_follow: b
     more = " The second paper's claims follow in a section of their own." if priors_follow else ""
     return f"""\
 The paper's full text was not at hand: {len(judged) - asked} of the claims are its abstract's or reported by a review,
-{asked} are ours, asked of its figures; the source stands with each. The rule is in `config/claims.yaml`, with what was
+{asked} are ours, tested on its figures; the source stands with each. The rule is in `config/claims.yaml`, with what was
 changed in it after runs had been read: at least {content["rule"]["fewest_seeds"]} independent seeds, protocol `paper`;
 where an arm is said to be better than another, Welch's t-test, corrected for the claim's environments (Holm), else 95%
 bootstrap intervals. These are too narrow over few seeds: they cover the mean in about 90% of cases with 10, 83% with 5,
@@ -283,7 +283,8 @@ def draw(judged: list[Judged], margin: float) -> plt.Figure:
         Line2D([], [], color=c, marker="o", label=name, **MARK) for name, (*_, c) in SUMMARIES.items()
     ]
     entries.append(Line2D([], [], color=GREY, lw=1.2, label="95% interval"))
-    entries.append(Line2D([], [], color=GREY, marker="o", mfc="white", label="hollow: a single chain in it", **MARK))
+    hollow = "hollow: includes a single chain, no interval"
+    entries.append(Line2D([], [], color=GREY, marker="o", mfc="white", label=hollow, **MARK))
     entries.append(Patch(color=WITHIN, label="alike, or no worse, by the margin"))
     figure.legend(handles=entries, loc="outside lower center", ncols=3)
     return figure
@@ -347,7 +348,7 @@ def draw_alone(axes: Axes, one: Judged, margin: float) -> None:
     else:
         axes.axvline(1, color=BLACK, lw=0.6)
         axes.axvline(one.claim["factor"], color=BLACK, lw=0.6, ls=(0, (4, 2)))
-        axes.set_xlabel("how many times as good, where it is most so; dashed: the claim")
+        axes.set_xlabel("largest ratio over environments (1: equal); dashed: the claim")
     for label, (protocol, measure, _) in SUMMARIES.items():
         if one.ends:
             found = mean_end(one, protocol) if measure == SUM else None

@@ -47,14 +47,18 @@ COLOURS = (ORANGE, GREEN, PURPLE, SKY, GREY)
 
 @dataclass
 class Args:
-    """Compare runs with a warm start to online RL, or to any other run."""
+    """Does a warm start pay? Compare runs with online RL, or with any other run of the same environment and protocol.
+
+    In five ways: by the paper's sum over iterations; after the warm-up; then at equal environment steps and at equal
+    updates; and over the last 20 evaluations.
+    """
 
     runs: tuple[Path, ...]
-    """the CSV files of the runs in question, one to five; their .json must lie beside them"""
+    """the CSV files to judge, one to five, each with its .json beside it"""
     against: Path
     """the CSV file of the run to compare them with: online RL, or any other of the same environment"""
     figure: Path | None = None
-    """the PDF of the curves to write, the PNG beside it; none by default"""
+    """the PDF of the curves to write (a PNG goes beside it); none by default"""
     output: Path | None = None
     """the .md to write; printed by default"""
 
@@ -106,7 +110,7 @@ def comparison(run: Run, other: Run) -> list[str]:
         share = "" if unknown else f"{pair.improvement(measure):.2f}"
         answer = "not known" if unknown else reading(*difference[1:])
         rows.append([name, *means, with_interval(*difference, write), share, answer])
-    head = ["measure", "this run", "the other", "difference [95% interval]", "P(this > other)", "this run is"]
+    head = ["measure", "this run", "compared with", "difference [95% interval]", "P(this run is higher)", "this run is"]
     lines = [f"## {run.path}: {heading(run)}", "", *table_lines(head, rows), "", *notes(run)]
     if differences := other_differences(run, other):
         lines.append(f"- Beside the warm start, this run differs in: {'; '.join(differences)}.")
@@ -121,13 +125,13 @@ def notes(run: Run) -> list[str]:
         lines.append(f"- Warm-up: {run.tau} episodes, {told}; offline updates: {run.pretrain_steps or 0:,}.")
     if run.table.repeat.nunique() > 1:
         lines.append("- Only the first repeat of each chain is a fresh warm start; numbers are means over the repeats.")
-    return [*lines, *(f"- {note}: no fair warm-up." for note in unlike_returns(run.env, [run]))]
+    return [*lines, *(f"- {note}: the warm-up's returns do not compare." for note in unlike_returns(run.env, [run]))]
 
 
 def report(runs: list[Run], other: Run) -> str:
     """Return all comparisons as Markdown."""
     lines = [f"# Does it pay? {envs.get(other.env).title}, protocol {other.protocol}", ""]
-    lines += [f"The other: {other.path}, {heading(other)}.", "", *notes(other), *[""] * bool(notes(other))]
+    lines += [f"Compared with: {other.path}, {heading(other)}.", "", *notes(other), *[""] * bool(notes(other))]
     for run in runs:
         lines += comparison(run, other)
     lines += [

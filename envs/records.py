@@ -29,12 +29,15 @@ INFINITY = float("inf")
 RANGES = {
     **dict.fromkeys(("seeds", "tau", "iterations", "iteration_steps", "carry_over"), (1, INFINITY)),
     **dict.fromkeys(("eval_episodes", "batch_size", "buffer_size", "hidden_size"), (1, INFINITY)),
-    **dict.fromkeys(("target_update_interval", "offline_target_update_interval"), (1, INFINITY)),
+    **dict.fromkeys(("target_update_interval", "offline_target_update_interval", "horizon"), (1, INFINITY)),
+    **dict.fromkeys(("num_envs", "num_steps", "num_minibatches", "update_epochs"), (1, INFINITY)),
+    **dict.fromkeys(("pretrain_batch_size", "iteration_episodes", "transitions"), (1, INFINITY)),
     "threads": (1, 1024),
     "first_seed": (0, 2**32),
-    **dict.fromkeys(("pretrain_steps", "eval_horizon"), (0, INFINITY)),
-    **dict.fromkeys(("gamma", "epsilon", "smoothing", "learning_rate", "gae_lambda"), (0, 1)),
+    **dict.fromkeys(("pretrain_steps", "eval_horizon", "updates"), (0, INFINITY)),
+    **dict.fromkeys(("gamma", "epsilon", "smoothing", "target_rate", "learning_rate", "gae_lambda", "floor"), (0, 1)),
     **dict.fromkeys(("clip_coef", "vf_coef", "max_grad_norm", "ent_coef"), (0, INFINITY)),
+    **dict.fromkeys(("alpha", "cql_coef", "temperature"), (0, INFINITY)),
 }
 """The least and the largest value of the arguments that have one."""
 
@@ -52,8 +55,9 @@ def check_ranges(args: Any) -> None:
 
 DATA = ("dataset_sha256", "prior_sha256")
 """What a finished run's .json tells of its data, beside the arguments."""
-DO_NOT_CHANGE_RESULTS = ("output", "dataset", "threads", "progress", "track")
-"""Arguments that a resumed run may change; of the dataset its SHA-256 counts instead of its path."""
+DO_NOT_CHANGE_RESULTS = ("output", "dataset", "prior", "features", "threads", "progress", "track")
+"""Arguments that a resumed run may change; of the dataset and the prior their SHA-256 count instead of their paths, and
+features are what the encoder makes, wherever they are kept."""
 
 
 def keep_freed_memory() -> None:
@@ -103,7 +107,8 @@ class Run:
         self.table = np.full((args.carry_over, args.seeds, args.iterations, len(columns)), np.nan)
         self.finished_blocks = 0
         self.seconds_before, self.started = 0.0, time.monotonic()
-        self.code = code_version()  # now: the checkout may move on while this process runs
+        # now: the checkout may move on while this process runs; a list, for a run may be resumed with other code
+        self.code = [code_version() | {"versions": versions("torch", "ale-py", "safetensors")}]
         self.loaded: dict[str, torch.Tensor] = {}
         self.writer = None
         if args.track is not None:
@@ -174,6 +179,7 @@ class Run:
                 raise ValueError("its contents have another SHA-256 than when it was written")
             table = self.loaded.pop("table").numpy()
             finished, seconds = progress.pop("finished_blocks"), progress.pop("seconds")
+            earlier = progress.pop("code", [])  # none in checkpoints of earlier versions
             if not isinstance(identity, dict):
                 raise ValueError("it does not tell its arguments")
         except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -186,6 +192,7 @@ class Run:
         if table.shape != self.table.shape:
             raise Failure(f"Checkpoint {self.checkpoint} is of another version of this code; delete it to start anew.")
         self.table, self.finished_blocks, self.seconds_before = table, finished, seconds
+        self.code = earlier + [code for code in self.code if code not in earlier]
         return progress
 
     def restore(self, tensors: dict[str, torch.Tensor]) -> None:
@@ -201,7 +208,7 @@ class Run:
     def save(self, tensors: dict[str, torch.Tensor], **counters: int) -> None:
         """Count one more block as finished and write the checkpoint, whole or not at all."""
         self.finished_blocks += 1
-        progress = {"finished_blocks": self.finished_blocks, "seconds": self.seconds, **counters}
+        progress = {"finished_blocks": self.finished_blocks, "seconds": self.seconds, "code": self.code, **counters}
         metadata = {"identity": json.dumps(self.identity, sort_keys=True), "progress": json.dumps(progress)}
         tensors = tensors | {"table": torch.from_numpy(self.table)}
         tensors = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
@@ -246,10 +253,10 @@ class Run:
             "dataset_sha256": self.dataset_sha256,
             **self.prior,
             "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-            **self.code,
+            **self.code[0],
+            "resumed_with": self.code[1:],
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             "seconds": round(self.seconds, 3),
-            "versions": versions("torch", "ale-py", "safetensors"),
         }
         if device.type == "cuda":  # the device's time was this run's, its own or shared
             peak = torch.cuda.max_memory_allocated() // 2**20  # since the last start

@@ -85,7 +85,10 @@ def anchors(text):
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("name", ["README.md", "results/FINDINGS.md", "results/README.md", "prompts/README.md", "CONTRIBUTING.md"])
+PAGES = ["README.md", "CONTRIBUTING.md", "prompts/README.md", "results/README.md", "results/FINDINGS.md"]
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_every_file_and_section_that_is_linked_to_exists(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     links = re.findall(r"\]\(\s*((?!https?:)[^)]+)\)", text)

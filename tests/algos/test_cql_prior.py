@@ -210,6 +210,10 @@ def test_loro_s_datasets_are_learnt_from_too(tmp_path, monkeypatch):
     ("arguments", "sentence", "status"),
     [
         (["--k", 0], "--k must be at least 1, or all, not 0", 2),
+        (["--gamma", 2], "--gamma must be from 0 to 1, not 2.0", 2),
+        (["--hidden-size", 0], "--hidden-size must be at least 1", 2),
+        (["--updates", 0], "--updates must be at least 1", 2),
+        (["--cql-coef", -1], "--cql-coef must be at least 0", 2),
         (["--arm", "cql-prior"], "--prior is for the arm cql-prior, which needs it", 2),
         (["--arm", "cql-prior", "--prior", "none.jsonl"], "There is no file none.jsonl", 2),
         (["--transitions", 100000], "--transitions 100000: dataset", 2),

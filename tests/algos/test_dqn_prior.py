@@ -298,12 +298,15 @@ def test_without_an_action_nothing_can_be_proposed(tmp_path):
     ("arguments", "sentence"),
     [
         (["--k", 0], "--k must be at least 1, or all, not 0"),
+        (["--gamma", 2], "--gamma must be from 0 to 1, not 2.0"),
+        (["--hidden-size", 0], "--hidden-size must be at least 1"),
+        (["--epsilon", -0.1], "--epsilon must be from 0 to 1"),
+        (["--temperature", -1], "--temperature must be at least 0"),
         (["--arm", "dqn-prior"], "--prior is for the arm dqn-prior, which needs it"),
         (["--prior", "p.jsonl"], "--prior is for the arm dqn-prior"),
         (["--arm", "dqn-prior", "--prior", "none.jsonl"], "There is no file none.jsonl"),
         (["--env", "pendulum"], "Unknown environment 'pendulum'"),
         (["--encoder", "models/none"], "There is no encoder in models/none"),
-        (["--epsilon", 2], "--epsilon in [0, 1]"),
         (["--iteration-steps", 0], "--iteration-steps must be at least 1"),
     ],
 )

@@ -6,7 +6,7 @@ import torch
 from prior_files import TOMATO, Stopped, read, run, stop_after, write_perfect, write_table, write_uniform
 
 from algos import ppo_prior
-from algos.ppo_prior import Agents, Args, gae, minibatches, open_table, resolve
+from algos.ppo_prior import Agents, Args, Table, gae, minibatches, open_table, resolve
 from algos.prior import open_prior
 from envs.errors import Failure, UsageError
 from envs.text import Situation, TextGame
@@ -48,7 +48,7 @@ def rollout_of(lengths, states, actions, generator):
 
 def reference(agents, rollout, seed):
     """Return the weights after one step on the seed's whole rollout: one transition after the other, float64."""
-    args, table = agents.args, agents.table
+    args, table = agents.args, agents.table.states(range(len(agents.table)), torch.device("cpu"))
     weights = [w[seed].detach().double().requires_grad_() for w in agents.weights]
     actor, critic = weights[:6], weights[6:]
 
@@ -100,7 +100,7 @@ def test_an_update_is_what_a_plain_loop_computes(prior, tmp_path):
     file = write_perfect(tmp_path / "p.jsonl", 0.6) if prior else None
     options = {"num_minibatches": 1, "update_epochs": 1, "gamma": 0.9, "alpha": 0.7, "max_grad_norm": 0.3}
     agents, _ = agents_of(tmp_path, file, **options)
-    rollout = rollout_of([[3, 4, 2], [5, 1]], agents.table.stacked, 5, np.random.default_rng(0))
+    rollout = rollout_of([[3, 4, 2], [5, 1]], len(agents.table), 5, np.random.default_rng(0))
     expected = [reference(agents, rollout, seed) for seed in range(2)]
     loss, _, divergence = agents.update(rollout, 0)
     for seed, (wanted, kl, norm, new) in enumerate(expected):
@@ -108,6 +108,31 @@ def test_an_update_is_what_a_plain_loop_computes(prior, tmp_path):
         assert loss[seed] == pytest.approx(wanted, abs=1e-5) and divergence[seed] == pytest.approx(kl, abs=1e-5)
         for found, x in zip(agents.weights, new, strict=True):
             assert found[seed].detach().numpy() == pytest.approx(x.numpy(), abs=2e-5)
+
+
+def agents_in_rooms(tmp_path, exits, seeds=2):
+    """Return agents that have met rooms with so many exits each."""
+
+    def encode(situation):
+        generator = np.random.default_rng(len(situation.actions))
+        return generator.normal(size=(len(situation.actions), 3)), generator.normal(size=2)
+
+    table = Table(encode, None, floor=0)
+    for n in exits:
+        table(Situation(f"A room with {n} exits.", tuple(f"take exit {i}" for i in range(n)), "", ()))
+    return Agents(resolve(Args(tmp_path / "x.csv", seeds=seeds)), table, torch.device("cpu"))
+
+
+def test_a_state_that_no_rollout_visits_changes_no_bit(tmp_path):
+    """An evaluation may meet more actions than training ever does, and a resumed run has met other states."""
+    few, more = (agents_in_rooms(tmp_path, exits) for exits in ((2, 3, 4, 5, 6), (2, 3, 4, 5, 6, 22)))
+    rollout = rollout_of([[3, 4, 2], [5, 1]], 5, 2, np.random.default_rng(0))
+    measured = [agents.update(rollout, iteration) for agents in (few, more) for iteration in range(3)]
+    assert np.array_equal(measured[:3], measured[3:])
+    assert all(torch.equal(a, b) for a, b in zip(few.weights, more.weights, strict=True))
+    for room, exits in enumerate((2, 3, 4, 5, 6)):
+        p = more.p(1, room)
+        assert len(p) == exits and p.sum() == pytest.approx(1, abs=1e-6) and np.array_equal(p, few.p(1, room))
 
 
 def test_advantages_are_the_sums_that_define_them():
@@ -196,7 +221,7 @@ def test_actions_are_drawn_with_the_policy_s_probabilities(tmp_path):
         agents.actor[4] *= 2000  # far from uniform
     env = game.make()
     state = agents.table(game.read(*env.reset(seed=0)))
-    features = agents.table.features[state].double()
+    features = agents.table.states([state], torch.device("cpu")).features[0].double()
     w = [weight[0].detach().double() for weight in agents.actor]
     scores = (torch.tanh(torch.tanh(features @ w[0] + w[1]) @ w[2] + w[3]) @ w[4] + w[5])[:, 0]
     expected = torch.softmax(scores, 0).numpy()
@@ -226,8 +251,12 @@ def test_without_an_action_there_is_nothing_to_do(tmp_path):
     [
         (["--arm", "ppo-prior"], "--prior is for the arm ppo-prior, which needs it"),
         (["--arm", "ppo-prior", "--prior", "none.jsonl"], "There is no file none.jsonl"),
-        (["--alpha", -1], "--alpha must not be negative"),
+        (["--alpha", -1], "--alpha must be at least 0, not -1.0"),
         (["--num-minibatches", 0], "--num-minibatches must be at least 1"),
+        (["--gamma", 2], "--gamma must be from 0 to 1, not 2.0"),
+        (["--hidden-size", 0], "--hidden-size must be at least 1"),
+        (["--floor", 2], "--floor must be from 0 to 1"),
+        (["--alpha", "nan"], "--alpha must be at least 0"),
         (["--env", "pendulum"], "Unknown environment 'pendulum'"),
     ],
 )

@@ -3,12 +3,14 @@
 import math
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 
 import envs
 from algos import sac
+from envs.errors import UsageError
 
 
 def plain_network(weights, x):
@@ -117,6 +119,15 @@ def test_actions_reach_the_environment_s_bounds_unless_left_unscaled():
             agents.actor[5][..., 0] = 50.0  # a policy that wants all it can get
         action = agents.act(np.zeros((1, 1, 3), dtype=np.float32)) * agents.action_scale
         assert action.item() == pytest.approx(bound)
+
+
+def test_actions_that_tanh_cannot_reach_are_refused():
+    env = envs.make("pendulum")
+    args = sac.resolve(sac.Args(output=Path("x.csv"), seeds=1))
+    for low, high in ((0.0, 1.0), (-1.0, 3.0), (-np.inf, np.inf)):
+        env.action_space = gymnasium.spaces.Box(low, high, (1,))
+        with pytest.raises(UsageError, match="must be symmetric"):
+            sac.Agents(args, env, torch.device("cpu"))
 
 
 def test_released_exploration_is_the_mean_or_zero(monkeypatch):

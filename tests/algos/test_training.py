@@ -1,5 +1,6 @@
 """What must hold for every learner: independent seeds, the same bytes again, resumption, honest transitions."""
 
+import contextlib
 import csv
 import hashlib
 import importlib
@@ -340,6 +341,25 @@ def test_the_same_run_is_not_trained_twice_and_other_data_make_another(tmp_path,
         damage()
         run(algorithm, [*arguments, "--dataset", data, "--output", output], monkeypatch)
         assert policy.read_bytes() == networks and output.read_bytes() == whole
+
+
+def test_a_run_that_other_code_went_on_with_tells_both(tmp_path, monkeypatch):
+    """Begun, killed and resumed with code of three commits, the first of them twice."""
+    arguments = ["--env", "cliff-walking", *SMALL, "--seeds", 1, "--iterations", 4, "--output", tmp_path / "run.csv"]
+
+    def killed_after_one_block(self, *rest, _save=records.Run.save, **more):
+        _save(self, *rest, **more)
+        raise KeyboardInterrupt
+
+    for commit in ("a" * 40, "b" * 40, "a" * 40, "c" * 40):
+        monkeypatch.setenv("LORO_COMMIT", commit)
+        with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt, SystemExit):
+            if commit[0] != "c":
+                patched.setattr(records.Run, "save", killed_after_one_block)
+            run("dqn", arguments, patched)
+    described = json.loads((tmp_path / "run.json").read_text())
+    assert described["git_commit"] == "a" * 40 and "torch" in described["versions"]
+    assert [code["git_commit"][0] for code in described["resumed_with"]] == ["b", "c"]
 
 
 def test_a_run_tells_which_code_no_commit_has(tmp_path, monkeypatch):

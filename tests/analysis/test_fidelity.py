@@ -44,9 +44,9 @@ def test_one_new_chain_is_predicted_not_their_mean(tmp_path, monkeypatch):
     half = stats.t(2).ppf(0.975) * 10 * np.sqrt(4 / 3)
     assert [row.low, row.high] == pytest.approx([100 - half, 100 + half])
     # 135 is within 100 ± 50, and would be outside 100 ± 25, the confidence interval of the mean
-    assert row.result == "agrees" and not row.holds_online
+    assert row.result == "agrees" and not row.contains_online
     assert rows["cartpole", "online"].result == "not computed"
-    assert "1 of 1 computed cells agree, 1 not computed." in text
+    assert "Of 2 published cells 1 are computed: 1 agree, 0 do not, 0 are not decided; 1 are not computed." in text
 
 
 def test_the_mean_of_five_new_runs_is_predicted_for_other_arms(tmp_path, monkeypatch):
@@ -60,7 +60,7 @@ def test_the_mean_of_five_new_runs_is_predicted_for_other_arms(tmp_path, monkeyp
     half = stats.t(7).ppf(0.975) * ours.std(ddof=1) * np.sqrt(1 / 5 + 1 / 8)
     assert [row.low, row.high] == pytest.approx([ours.mean() - half, ours.mean() + half], rel=1e-6)
     assert row.result == "does not agree" and row.published == pytest.approx(published.mean())
-    assert 0 < row.rank_p < 0.05 and np.isnan(row.holds_online)
+    assert 0 < row.rank_p < 0.05 and np.isnan(row.contains_online)
 
 
 def test_a_perfect_reproduction_agrees_in_95_of_100_cells(tmp_path, monkeypatch):
@@ -83,7 +83,8 @@ def test_one_chain_decides_nothing(tmp_path, monkeypatch):
     rows, text = make(runs, tmp_path, monkeypatch)
     row = rows["cartpole", LORO]
     assert (row.result, row.reason) == ("not decided", "one chain") and np.isnan(row.low)
-    assert "0 of 0 computed cells agree, 0 not computed; 1 more not decided (1 for one chain)." in text
+    score = "0 agree, 0 do not, 1 are not decided (1 for one chain); 0 are not computed."
+    assert f"Of 1 published cells 1 are computed: {score}" in text
     assert "not decided (one chain)" in text
 
 
@@ -106,7 +107,7 @@ def test_runs_mostly_tied_at_the_worst_sum_decide_nothing(tmp_path, monkeypatch,
     rows, text = make(runs, tmp_path, monkeypatch)
     row = rows["mountain-car", "online"]
     assert row.result == result and row.low >= -2000
-    assert ("1 more not decided (1 for most runs tied at the worst sum)" in text) == (result == "not decided")
+    assert ("1 are not decided (1 for most runs tied at the worst sum)" in text) == (result == "not decided")
 
 
 @pytest.mark.parametrize(("ours", "result"), [([100, 1900, 1000], "not decided"), ([900, 1100, 1000], "agrees")])
@@ -118,7 +119,7 @@ def test_an_interval_that_holds_every_sum_decides_nothing(tmp_path, monkeypatch,
     ]
     rows, text = make(runs, tmp_path, monkeypatch)
     assert rows["cartpole", LORO].result == result
-    assert ("(1 for an interval that holds every possible sum)" in text) == (result == "not decided")
+    assert ("(1 for an interval that contains every possible sum)" in text) == (result == "not decided")
 
 
 def test_an_interval_ends_where_no_sum_can_lie(tmp_path, monkeypatch):

@@ -138,7 +138,7 @@ def test_lines_that_hide_each_other_are_named(tmp_path):
     ]
     panel = main_figure.drawn_runs([read_run(path) for path in paths], "mountain-car")
     _, axes = plt.subplots()
-    assert main_figure.draw_panel(axes, panel, 40) == ["on one line: LORO, LORO released, random"]
+    assert main_figure.draw_panel(axes, panel, 40) == ["coincide: LORO paper, LORO released, random"]
     plt.close("all")
 
 

@@ -72,7 +72,7 @@ def test_repeats_of_one_chain_give_no_interval(tmp_path, monkeypatch):
         assert float(row["mean"]) == pytest.approx(np.mean([repeat.sum() for chain in returns for repeat in chain]))
         assert float(row["first_repeat"]) == pytest.approx(np.mean([chain[0].sum() for chain in returns]))
         assert (row["low"] == "") == (name == "one")
-        assert f"(n={len(returns)} x 5)" in text
+        assert f"({len(returns)} chain{'s' * (len(returns) > 1)} of 5 repeats)" in text
 
 
 @pytest.mark.parametrize(
@@ -116,13 +116,13 @@ def test_cells_without_runs_are_empty_and_listed(tmp_path, monkeypatch):
     _, text = tabulate(runs, tmp_path, monkeypatch)
     assert line_with(text, "| CartPole | mix |").replace(" ", "") == "|CartPole|mix||||||"
     assert line_with(text, "- cartpole: no runs yet") == (
-        "- cartpole: no runs yet of mix; pretrained on its own episodes; pretrained on random episodes; "
+        "- cartpole: no runs yet of mix; pretrained on the learner's own episodes; pretrained on random episodes; "
         "PPO; PPO after behaviour cloning."
     )
     missing = line_with(text, "- pendulum: no runs yet")
     assert "mix" in missing and "LORO (qwen-7b, τ=10, N=3000), released protocol" in missing
-    assert line_with(text, "- pendulum: the LLM's episodes were cut off after 50 steps")  # an endless environment
-    assert "cartpole: the LLM's" not in text  # a fallen pole ends an episode early, and fairly
+    assert line_with(text, "- pendulum, qwen-7b: episodes of 50 steps, not 200: these")  # an endless environment
+    assert "cartpole, qwen-7b" not in text  # a fallen pole ends an episode early, and fairly
     assert "frozen-lake" not in text
 
 

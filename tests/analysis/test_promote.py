@@ -75,10 +75,12 @@ def test_a_run_that_is_not_what_its_name_says_is_refused(monkeypatch, tmp_path, 
 def test_a_run_of_code_that_no_commit_has_is_refused(monkeypatch, tmp_path):
     described = make_run(tmp_path).with_suffix(".json")
     content = json.loads(described.read_text())
-    described.write_text(json.dumps(content | {"git_changed": ["algos/dqn.py"]}))
-    with pytest.raises(Failure, match="code that no commit has"):
-        promote_tree(monkeypatch, tmp_path)
-    described.write_text(json.dumps(content | {"git_changed": []}))
+    resumed = {"resumed_with": [{"git_commit": "f" * 40, "git_changed": ["envs/pong.py"]}]}
+    for code, name in (({"git_changed": ["algos/dqn.py"]}, "algos/dqn.py"), (resumed, "envs/pong.py")):
+        described.write_text(json.dumps(content | code))
+        with pytest.raises(Failure, match=rf"code that no commit has \({name}\)"):
+            promote_tree(monkeypatch, tmp_path)
+    described.write_text(json.dumps(content | {"git_changed": [], "resumed_with": []}))
     assert "results/runs/paper/frozen-lake/online.csv" in promote_tree(monkeypatch, tmp_path)
 
 

@@ -109,7 +109,7 @@ def test_an_llm_whose_episodes_were_cut_off_early_is_named(tmp_path, monkeypatch
     online = write_own_run(tmp_path / "online.csv", np.ones((2, 1, 5)), arm="online", env="pendulum")
     mix = write_own_run(tmp_path / "mix.csv", np.ones((2, 1, 5)), arm="mix", env="pendulum", dataset="rerun/mine")
     text = ask(monkeypatch, capsys, "--runs", mix, "--against", online)
-    assert "- mine: episodes of 9 steps, not 200: no fair warm-up." in text
+    assert "- mine: episodes of 9 steps, not 200: the warm-up's returns do not compare." in text
 
 
 def test_a_run_without_steps_is_one_sentence(own, monkeypatch, capsys):
