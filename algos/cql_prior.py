@@ -348,25 +348,25 @@ class Agents:
         return errors.detach().mean(1).cpu().numpy(), q.mean(1).cpu().numpy()
 
     @torch.no_grad()
-    def q(self, seed: int, situation: Situation) -> np.ndarray:
-        """Return one seed's Q [actions] of a situation; the others' are computed along."""
+    def q(self, agent: int, situation: Situation) -> np.ndarray:
+        """Return the Q [actions] of an agent (counted from 0) in a situation; the others' are computed along."""
         first = self.table(situation)
         if first not in self.q_of:
             features = self.table.features[first : first + len(situation.actions)].to(self.device)
             self.q_of[first] = q_values(self.online, features.expand(self.args.seeds, -1, -1)).cpu().numpy()
-        return self.q_of[first][seed]
+        return self.q_of[first][agent]
 
 
-def play(agents: Agents, seed: int, prior: Prior | None, game: TextGame, env: gymnasium.Env, key: tuple) -> tuple:
-    """Play a greedy episode with one seed; return return, length, and success (NaN: not defined)."""
-    random, proposing = (stream(agents.seeds[seed], purpose, *key) for purpose in (EVALUATION, EVALUATION_PROPOSALS))
+def play(agents: Agents, agent: int, prior: Prior | None, game: TextGame, env: gymnasium.Env, key: tuple) -> tuple:
+    """Let an agent (counted from 0) play a greedy episode; return return, length, and success (NaN: not defined)."""
+    random, proposing = (stream(agents.seeds[agent], purpose, *key) for purpose in (EVALUATION, EVALUATION_PROPOSALS))
     observation, info = env.reset(seed=int(random.integers(2**31)))
     total, length, ended = 0.0, 0, False
     while not ended and length < game.horizon:
         situation = game.read(observation, info)
         # ALGO LOGIC: put action logic here
         places, _ = propose(prior, agents.args.k, situation, proposing)
-        best = places[agents.q(seed, situation)[places].argmax()]
+        best = places[agents.q(agent, situation)[places].argmax()]
         observation, reward, terminated, truncated, info = env.step(game.action(int(best)))
         total, length, ended = total + float(reward), length + 1, terminated or truncated
     return total, length, float(info.get("success", np.nan))
@@ -409,7 +409,7 @@ def main() -> None:
     for iteration in range(run.finished_blocks, args.iterations):
         loss, q_mean = train_iteration(agents, iteration)
         keys = [(iteration, n) for n in range(args.eval_episodes)]
-        played = [[play(agents, seed, prior, game, env, key) for key in keys] for seed in range(args.seeds)]
+        played = [[play(agents, agent, prior, game, env, key) for key in keys] for agent in range(args.seeds)]
         eval_return, eval_length, eval_success = np.mean(played, axis=1).T
         measured = (used, mean_return, eval_return, eval_length, loss, q_mean, np.nan, eval_success)
         run.set_row(0, iteration, *measured)

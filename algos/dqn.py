@@ -275,10 +275,10 @@ class Agents:
         if self.tabular:
             self.target_values.copy_(q_values(self.target, None))
         for first in range(0, 0 if self.tabular else len(self.buffer), 1024):
-            self.ask_target(first, min(first + 1024, len(self.buffer)))
+            self.keep_target_values(first, min(first + 1024, len(self.buffer)))
 
     @torch.no_grad()
-    def ask_target(self, first: int, last: int) -> None:
+    def keep_target_values(self, first: int, last: int) -> None:
         """Keep the target network's values of the next observations `first` to `last` in the buffer."""
         next_observations = self.buffer.fields["next_observations"][:, first:last]
         self.target_values[:, first:last] = q_values(self.target, next_observations)
@@ -287,7 +287,7 @@ class Agents:
         """Add one transition per seed to the buffer."""
         position = self.buffer.add(*transition)
         if not self.tabular:
-            self.ask_target(position, position + 1)
+            self.keep_target_values(position, position + 1)
 
     def loss(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the Huber loss [S] and the mean Q [S] on the minibatch `self.indices`.
@@ -488,7 +488,7 @@ def main() -> None:
             eval_return, eval_length = evaluate(agents, eval_envs, repeat, number)
             updates = (agents.updates - updates_before) or np.nan
             means = (agents.loss_sum.cpu().numpy() / updates, agents.q_sum.cpu().numpy() / updates)
-            online_iterations = number + 1 - len(episodes)
+            online_iterations = number + 1 - len(episodes)  # without offline episodes: all so far
             env_steps = sum(len(episode) for episode in episodes) + online_iterations * args.iteration_steps
             run.set_row(repeat, number, env_steps, train_return, eval_return, eval_length, *means)
             bar.set_postfix(eval_return=f"{eval_return.mean():.1f}", refresh=False)

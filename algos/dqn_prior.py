@@ -329,16 +329,16 @@ class Agents:
         if missing > 0:
             self.buffer["next_pairs"] = torch.nn.functional.pad(self.buffer["next_pairs"], (0, missing), value=-1)
 
-    def add(self, seed: int, pair: int, reward: float, terminated: bool, next_pairs: np.ndarray) -> None:
-        """Add a transition of one seed (counted from 0) to its buffer."""
+    def add(self, agent: int, pair: int, reward: float, terminated: bool, next_pairs: np.ndarray) -> None:
+        """Add a transition of an agent (counted from 0) to its buffer."""
         self.widen(len(next_pairs))
-        position = int(self.added[seed]) % self.args.buffer_size
-        self.buffer["pairs"][seed, position] = pair
-        self.buffer["rewards"][seed, position] = reward
-        self.buffer["terminations"][seed, position] = float(terminated)
-        self.buffer["next_pairs"][seed, position] = -1
-        self.buffer["next_pairs"][seed, position, : len(next_pairs)] = torch.from_numpy(next_pairs)
-        self.added[seed] += 1
+        position = int(self.added[agent]) % self.args.buffer_size
+        self.buffer["pairs"][agent, position] = pair
+        self.buffer["rewards"][agent, position] = reward
+        self.buffer["terminations"][agent, position] = float(terminated)
+        self.buffer["next_pairs"][agent, position] = -1
+        self.buffer["next_pairs"][agent, position, : len(next_pairs)] = torch.from_numpy(next_pairs)
+        self.added[agent] += 1
 
     def propose(self, situation: Situation, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return the places of the proposed actions, repetitions kept, and the weight of each.
@@ -370,16 +370,16 @@ class Agents:
         return first, places, weights
 
     @torch.no_grad()
-    def q(self, seed: int, situation: Situation, first: int | None, places: np.ndarray) -> np.ndarray:
-        """Return one seed's Q [places] of proposed actions; in a state that is kept the others' are computed along."""
+    def q(self, agent: int, situation: Situation, first: int | None, places: np.ndarray) -> np.ndarray:
+        """Return an agent's Q [places] of proposed actions; in a state that is kept the others' are computed along."""
         if first is None:
             features = torch.from_numpy(self.table.encode([(*self.table.key(situation), place) for place in places]))
-            alone = [weight[seed : seed + 1] for weight in self.online]
+            alone = [weight[agent : agent + 1] for weight in self.online]
             return q_values(alone, features[None].to(self.device))[0].cpu().numpy()
         if first not in self.q_of:
             features = self.table.features[first : first + len(situation.actions)].to(self.device)
             self.q_of[first] = q_values(self.online, features.expand(self.args.seeds, -1, -1)).cpu().numpy()
-        return self.q_of[first][seed][places]
+        return self.q_of[first][agent][places]
 
     # ALGO LOGIC: put action logic here
     def choose(self, q: np.ndarray, weights: np.ndarray, uniforms: np.ndarray) -> int:
@@ -439,20 +439,20 @@ class Agents:
 
 
 def play(
-    agents: Agents, seed: int, game: TextGame, env: gymnasium.Env, key: tuple[int, int], learn: bool, most: int
+    agents: Agents, agent: int, game: TextGame, env: gymnasium.Env, key: tuple[int, int], learn: bool, most: int
 ) -> tuple[float, int, float]:
-    """Play an episode of at most `most` steps with one seed; return return, length, and success (NaN: not defined).
+    """Let an agent (counted from 0) play at most `most` steps; return return, length, and success (NaN: not defined).
 
     With `learn` it explores and its transitions go to the buffer, else the best proposals are taken. The end at `most`
     steps is a truncation.
     """
     purposes = (TRAINING, TRAINING_PROPOSALS) if learn else (EVALUATION, EVALUATION_PROPOSALS)
-    random, proposing = (stream(agents.seeds[seed], purpose, *key) for purpose in purposes)
+    random, proposing = (stream(agents.seeds[agent], purpose, *key) for purpose in purposes)
     situation = game.read(*env.reset(seed=int(random.integers(2**31))))
     first, places, weights = agents.meet(situation, proposing, learn)
     total, length, ended, info = 0.0, 0, False, {}
     while not ended and length < most:
-        q = agents.q(seed, situation, first, places)
+        q = agents.q(agent, situation, first, places)
         action = int(places[agents.choose(q, weights, random.random(2)) if learn else q.argmax()])
         pair = first + action if learn else None
         observation, reward, terminated, truncated, info = env.step(game.action(action))
@@ -462,7 +462,7 @@ def play(
             first, places, weights = agents.meet(situation, proposing, learn)
         if learn:  # of proposals that are alike one will do for a maximum
             next_pairs = np.zeros(0, int) if terminated else first + np.unique(places)
-            agents.add(seed, pair, float(reward), terminated, next_pairs)
+            agents.add(agent, pair, float(reward), terminated, next_pairs)
     return total, length, float(info.get("success", np.nan))
 
 
@@ -470,15 +470,15 @@ def train_iteration(agents: Agents, game: TextGame, env: gymnasium.Env, iteratio
     """Let every seed play an iteration's episodes, then update; return mean return, success, loss and Q, each [S]."""
     args = agents.args
     returns, successes = np.zeros((2, args.seeds))
-    for seed in range(args.seeds):
+    for agent in range(args.seeds):
         played: list[tuple[float, int, float]] = []
         left = args.iteration_steps
         while len(played) < args.iteration_episodes if left is None else left > 0:
             most = game.horizon if left is None else min(game.horizon, left)
-            played.append(play(agents, seed, game, env, (iteration, len(played)), learn=True, most=most))
+            played.append(play(agents, agent, game, env, (iteration, len(played)), learn=True, most=most))
             left = None if left is None else left - played[-1][1]
-        returns[seed], length, successes[seed] = np.mean(played, axis=0)
-        agents.steps[seed] += round(length * len(played))
+        returns[agent], length, successes[agent] = np.mean(played, axis=0)
+        agents.steps[agent] += round(length * len(played))
     uniforms = [stream(seed, UPDATES, iteration).random((args.updates, args.batch_size)) for seed in agents.seeds]
     sizes = np.minimum(agents.added.numpy(), args.buffer_size)[:, None, None]
     indices = torch.from_numpy((np.stack(uniforms) * sizes).astype(np.int64))
@@ -490,8 +490,8 @@ def train_iteration(agents: Agents, game: TextGame, env: gymnasium.Env, iteratio
 def evaluate(agents: Agents, game: TextGame, env: gymnasium.Env, iteration: int) -> np.ndarray:
     """Play greedy episodes; return mean return, length and success, [3, S]."""
     played = [
-        [play(agents, seed, game, env, (iteration, n), learn=False, most=game.horizon) for n in range(count)]
-        for seed, count in enumerate([agents.args.eval_episodes] * agents.args.seeds)
+        [play(agents, agent, game, env, (iteration, n), learn=False, most=game.horizon) for n in range(count)]
+        for agent, count in enumerate([agents.args.eval_episodes] * agents.args.seeds)
     ]
     return np.mean(played, axis=1).T
 

@@ -297,13 +297,13 @@ class Agents:
         return forward(self.critic, met.own[states])
 
     @torch.no_grad()
-    def p(self, place: int, state: int) -> np.ndarray:
-        """Return the policy [actions] of the agent at `place` in a state; the others' are computed along."""
+    def p(self, agent: int, state: int) -> np.ndarray:
+        """Return the policy [actions] of an agent (counted from 0) in a state; the others' are computed along."""
         if state not in self.p_of:
             first = torch.zeros((self.args.seeds, 1), dtype=torch.int64, device=self.device)
             log_pi = self.log_policy(self.table.states([state], self.device), first)
             self.p_of[state] = log_pi.exp().squeeze(1).double().cpu().numpy()
-        return self.p_of[state][place]
+        return self.p_of[state][agent]
 
     def loss(self, met: States, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return PPO's loss, with alpha KL(pi || p) for ppo-prior, the mean value and the mean KL, all [S].
@@ -376,9 +376,9 @@ def minibatches(generators: list[np.random.Generator], steps: list[int], parts: 
 
 
 def play(
-    agents: Agents, place: int, game: TextGame, env: gymnasium.Env, random: np.random.Generator, sampled: bool
+    agents: Agents, agent: int, game: TextGame, env: gymnasium.Env, random: np.random.Generator, sampled: bool
 ) -> tuple[list[tuple], tuple[float, int, float]]:
-    """Let the agent at `place` play an episode; return its steps and its return, length and success (or NaN).
+    """Let an agent (counted from 0) play an episode; return its steps and its return, length and success (or NaN).
 
     A step is (state, action, reward, next state, whether the episode is terminated, whether it ends). With `sampled`
     actions are drawn, else the likeliest is taken. The end at the horizon is a truncation.
@@ -387,7 +387,7 @@ def play(
     steps, ended, info = [], False, {}
     while not ended:
         state = agents.table(situation)
-        p = agents.p(place, state)
+        p = agents.p(agent, state)
         # ALGO LOGIC: put action logic here
         action = int(np.searchsorted(p.cumsum(), random.random() * p.sum(), side="right") if sampled else p.argmax())
         observation, reward, terminated, truncated, info = env.step(game.action(action))
@@ -402,12 +402,12 @@ def train_iteration(agents: Agents, game: TextGame, env: gymnasium.Env, iteratio
     """Let every seed play an iteration's episodes, then update; return return, success, loss, value, KL, each [S]."""
     args = agents.args
     rollouts, returns = [], []
-    for place, seed in enumerate(agents.seeds):
+    for agent, seed in enumerate(agents.seeds):
         streams = [stream(seed, TRAINING, iteration, n) for n in range(args.iteration_episodes)]
-        played = [play(agents, place, game, env, random, sampled=True) for random in streams]
+        played = [play(agents, agent, game, env, random, sampled=True) for random in streams]
         rollouts.append([step for steps, _ in played for step in steps])
         returns.append(np.mean([totals for _, totals in played], axis=0))
-        agents.steps[place] += len(rollouts[-1])
+        agents.steps[agent] += len(rollouts[-1])
     names = ("states", "actions", "rewards", "next_states", "terminations", "ends")
     columns = [[torch.tensor(column) for column in zip(*steps, strict=True)] for steps in rollouts]
     columns = [[*of_seed, torch.ones(len(of_seed[0]))] for of_seed in columns]
@@ -421,8 +421,8 @@ def evaluate(agents: Agents, game: TextGame, env: gymnasium.Env, iteration: int)
     """Play the likeliest actions; return mean return, length and success, [3, S]."""
     episodes = range(agents.args.eval_episodes)
     played = [
-        [play(agents, place, game, env, stream(seed, EVALUATION, iteration, n), sampled=False)[1] for n in episodes]
-        for place, seed in enumerate(agents.seeds)
+        [play(agents, agent, game, env, stream(seed, EVALUATION, iteration, n), sampled=False)[1] for n in episodes]
+        for agent, seed in enumerate(agents.seeds)
     ]
     return np.mean(played, axis=1).T
 

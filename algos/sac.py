@@ -170,7 +170,7 @@ def forward(weights: list[torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
     return torch.bmm(x, w3.mT) + b3
 
 
-def policy(weights: list[torch.Tensor], observations: torch.Tensor, noise: torch.Tensor) -> tuple:
+def get_action(weights: list[torch.Tensor], observations: torch.Tensor, noise: torch.Tensor) -> tuple:
     """Return the actions tanh(mean + std noise) [S, B, A] in (-1, 1), their log-probability [S, B], and tanh(mean)."""
     mean, log_std = forward(weights, observations).chunk(2, dim=2)
     log_std = log_std.clamp(-20, 2)
@@ -272,7 +272,7 @@ class Agents:
         """Return actions [S, B, A] in [-1, 1] for observations [S, B, size]: the mean, or a sample given noise."""
         x = torch.from_numpy(observations).to(self.device)
         z = torch.zeros((), device=self.device) if noise is None else torch.as_tensor(noise).to(x)
-        sample, _, mean = policy(self.actor, x, z)
+        sample, _, mean = get_action(self.actor, x, z)
         return (mean if noise is None else sample).cpu().numpy()
 
     def optimize(self, name: str, loss: torch.Tensor) -> None:
@@ -287,7 +287,7 @@ class Agents:
         batch = self.buffer.sample(self.indices)
         observations, next_observations = batch["observations"], batch["next_observations"]
         with torch.no_grad():  # y = r + gamma (1 - terminated) (min_i Q_target,i(s', a') - temperature log pi(a'|s'))
-            next_actions, log_prob, _ = policy(self.actor, next_observations, self.noise[0])
+            next_actions, log_prob, _ = get_action(self.actor, next_observations, self.noise[0])
             next_q = q_values(self.targets, next_observations, next_actions).amin(1)
             next_values = next_q - self.log_temperature.exp()[:, None] * log_prob
             y = batch["rewards"] + self.args.gamma * (1 - batch["terminations"]) * next_values
@@ -295,7 +295,7 @@ class Agents:
         critic_loss = mse_loss(q, y[:, None].expand_as(q), reduction="none").mean(2).sum(1)
         self.optimize("critics", critic_loss)
 
-        actions, log_prob, _ = policy(self.actor, observations, self.noise[1])
+        actions, log_prob, _ = get_action(self.actor, observations, self.noise[1])
         target_entropy = -self.action_size
         self.optimize("temperature", -self.log_temperature.exp() * (log_prob.detach() + target_entropy).mean(1))
         temperature = self.log_temperature.detach().exp()[:, None]
@@ -482,7 +482,7 @@ def main() -> None:
             eval_return, eval_length = evaluate(agents, eval_envs, repeat, number)
             updates = (agents.updates - updates_before) or np.nan
             means = (agents.loss_sum.cpu().numpy() / updates, agents.q_sum.cpu().numpy() / updates)
-            online_iterations = number + 1 - len(episodes)
+            online_iterations = number + 1 - len(episodes)  # without offline episodes: all so far
             env_steps = sum(len(episode) for episode in episodes) + online_iterations * args.iteration_steps
             run.set_row(repeat, number, env_steps, train_return, eval_return, eval_length, *means)
             bar.set_postfix(eval_return=f"{eval_return.mean():.1f}", refresh=False)
