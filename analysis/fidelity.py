@@ -40,6 +40,7 @@ import tyro
 from scipy import stats
 
 import envs
+from analysis.arms import read_name
 from analysis.main_table import ARMS
 from analysis.runs import POLICIES, Run, read_runs
 from analysis.scales import BOUNDS
@@ -89,7 +90,7 @@ Runs = dict[tuple[str, str, str], Run]
 
 def released_run(runs: Runs, env: str, name: str) -> Run | None:
     """Return our run of the protocol `released`, or the `paper` run that stands for it by the rule above, or None."""
-    unchanged = name.split("_")[0] in UNCHANGED_ARMS and env in UNCHANGED_ENVIRONMENTS
+    unchanged = read_name(name).arm in UNCHANGED_ARMS and env in UNCHANGED_ENVIRONMENTS
     return runs.get(("released", env, name)) or (runs.get(("paper", env, name)) if unchanged else None)
 
 
@@ -209,7 +210,7 @@ def markdown(table: pd.DataFrame) -> str:
     lines = [intro, *table_lines(head, map(cells_of, computed.to_dict("records"))), "", "## By arm", ""]
     counts = [
         [ARMS.get(arm, arm), *(str((rows.result == result).sum()) for result in (AGREES, DIFFERS, OPEN, ABSENT))]
-        for arm, rows in table.groupby(table.arm.str.split("_").str[0], sort=False)
+        for arm, rows in table.groupby(table.arm.map(lambda name: read_name(name).arm), sort=False)
     ]
     lines += table_lines(["arm", "agree", "do not agree", "not decided", "not computed"], counts)
     absent = table[table.result == ABSENT]

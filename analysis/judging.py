@@ -80,7 +80,7 @@ def read_claims(path: Path) -> dict[str, Any]:
             claim["left_out"] = {**everywhere, **claim.get("left_out", {})}
         wrong = [claim["claim"] for claim in content["claims"] if not sound(claim)]
         named = {env for part in ("optima", "notes", "left_out") for env in content[part]}
-        named |= {env for claim in content["claims"] for env in [*environments_of(claim), *claim.get("left_out", {})]}
+        named |= {env for claim in content["claims"] for env in [*claim["environments"], *claim.get("left_out", {})]}
         reasons = [reason for part in (content, *content["claims"]) for reason in part["left_out"].values()]
         protocols = {protocol for reason in reasons if reason["why"] for protocol in reason.get("protocols", [])}
         if "priors" in content:
@@ -101,11 +101,6 @@ def sound(claim: dict[str, Any]) -> bool:
     needed = {"source", "arm"} | ({"against"} if claim["kind"] != "optimal" else set())
     needed |= {"factor"} if claim["kind"] == "factor" else set()
     return claim["kind"] in KINDS and needed <= set(claim)
-
-
-def environments_of(claim: dict[str, Any]) -> list[str]:
-    """Return the environments that a claim is about."""
-    return claim.get("environments", list(envs.ENVIRONMENTS))
 
 
 def pair_of(runs: Runs, protocol: str, env: str, claim: dict[str, Any]) -> Pair | None:
@@ -303,7 +298,7 @@ def largest_ratio(pairs: list[Pair], measure: str = SUM) -> tuple[str, Estimate]
 def judge_optimum(claim: dict[str, Any], runs: Runs, content: dict[str, Any], again: Runs) -> Judged:
     """Judge "converges to the optimum": the verdict and how far each environment came."""
     rule = content["rule"]
-    known = [env for env in environments_of(claim) if env in content["optima"]]
+    known = [env for env in claim["environments"] if env in content["optima"]]
     by_protocol = {
         protocol: {env: ends_of(runs, protocol, env, claim, content) for env in known} for protocol in PROTOCOLS
     }
@@ -318,7 +313,7 @@ def judge_optimum(claim: dict[str, Any], runs: Runs, content: dict[str, Any], ag
             remarks.append(tried_again(title, state, states[env], len(other), with_interval(*end_of(other), fixed(2))))
         words[states[env]].append(title if found is None else f"{title} {found.mean() + 0.0:.2f}")
     evidence = "; ".join(f"{state}: {', '.join(names)}" for state, names in words.items() if names)
-    unknown = [envs.get(env).title for env in environments_of(claim) if env not in ends]
+    unknown = [envs.get(env).title for env in claim["environments"] if env not in ends]
     evidence += f"; left out, no optimum known: {', '.join(unknown)}" if unknown else ""
     verdict = HOLDS if len(words["reached"]) > len(ends) / 2 else OPEN
     if ends and len(words["short"]) >= len(ends) / 2:
@@ -374,7 +369,7 @@ def judge(claim: dict[str, Any], runs: Runs, content: dict[str, Any], again: Run
     if claim["kind"] == "optimal":
         return judge_optimum(claim, runs, content, again)
     pairs = {
-        protocol: {env: pair_of(runs, protocol, env, claim) for env in environments_of(claim)} for protocol in PROTOCOLS
+        protocol: {env: pair_of(runs, protocol, env, claim) for env in claim["environments"]} for protocol in PROTOCOLS
     }
     if claim["kind"] == "factor":
         return judge_factor(claim, pairs, content)
