@@ -229,9 +229,9 @@ def replication(wildcards):
 
 
 def replicated_runs(prefix, env):
-    """List online RL and the arms that are trained again in an environment, with other seeds."""
-    arms = ["online", *config["replications"][env]["arms"]]
-    return [f"{prefix}results/replications/paper/{env}/{arm_file(arm)}.csv" for arm in arms]
+    """List online RL and the runs that are trained again in an environment, with other seeds."""
+    names = ["online", *config["replications"][env]["runs"]]
+    return [f"{prefix}results/replications/paper/{env}/{name}.csv" for name in names]
 
 
 def all_replicated_runs(prefix):
