@@ -137,6 +137,16 @@ def test_evaluation_is_a_plain_greedy_episode(env_name):
         assert lengths[i] == pytest.approx(np.mean(steps))
 
 
+def test_first_weights_are_uniform_up_to_one_over_the_root_of_the_inputs():
+    args = dqn.resolve(dqn.Args(output=Path("x.csv"), env="cartpole", seeds=3))
+    agents = dqn.Agents(args, envs.make("cartpole"), torch.device("cpu"))
+    for i, inputs in enumerate((4, 256, 256)):
+        bound, drawn = inputs**-0.5, agents.online[2 * i].detach().flatten()
+        assert 0.97 * bound < drawn.abs().max().item() <= bound
+        assert drawn.std().item() == pytest.approx(bound / np.sqrt(3), rel=0.05)  # of a uniform number
+        assert agents.online[2 * i + 1].abs().max().item() <= bound
+
+
 def test_schedule_follows_algorithm_1():
     def kinds(**options):
         dataset = Path("d") if options["arm"] in ("loro", "mix") else None

@@ -121,6 +121,80 @@ def test_actions_reach_the_environment_s_bounds_unless_left_unscaled():
         assert action.item() == pytest.approx(bound)
 
 
+@pytest.mark.parametrize("unscaled", [False, True])
+def test_evaluation_is_plain_episodes_of_the_mean_action(unscaled):
+    args = sac.resolve(sac.Args(output=Path("x.csv"), seeds=2, hidden_size=12, unscaled_actions=unscaled))
+    env = envs.make("pendulum")
+    agents = sac.Agents(args, env, torch.device("cpu"))
+    with torch.no_grad():
+        agents.actor[4] *= 10  # torques that matter
+    returns, lengths = sac.evaluate(agents, [[envs.make("pendulum") for _ in range(2)] for _ in range(2)], 1, 7)
+    for i in range(2):
+        actor = [weight[i].detach().double() for weight in agents.actor]
+        totals = []
+        for seed in sac.stream(i, sac.EVALUATION, 1, 7).integers(2**31, size=2):
+            observation, _ = env.reset(seed=int(seed))
+            total, truncated = 0.0, False
+            while not truncated:
+                mean = plain_network(actor, torch.from_numpy(observation).double())[:1]
+                torque = (1 if unscaled else 2) * torch.tanh(mean).numpy()
+                observation, reward, _, truncated, _ = env.step(torque.astype(np.float32))
+                total += reward
+            totals.append(total)
+        assert returns[i] == pytest.approx(np.mean(totals), rel=1e-3) and lengths[i] == 200
+
+
+@pytest.mark.parametrize("log_std", [-30.0, -5.0, 1.0, 5.0])
+def test_the_width_of_the_policy_has_the_usual_limits(log_std):
+    """Between exp(-20) and exp(2), as in the paper's code and everybody's since."""
+    args = sac.resolve(sac.Args(output=Path("x.csv"), seeds=1, hidden_size=4))
+    agents = sac.Agents(args, envs.make("pendulum"), torch.device("cpu"))
+    with torch.no_grad():
+        agents.actor[4].zero_()
+        agents.actor[5].copy_(torch.tensor([[[0.0, log_std]]]))
+        noise = torch.full((1, 1, 1), 0.01)
+        action, log_prob, _ = sac.get_action(agents.actor, torch.zeros(1, 1, 3), noise)
+    u = math.exp(min(max(log_std, -20), 2)) * 0.01
+    assert action.item() == pytest.approx(math.tanh(u), rel=1e-4)
+    normal = -0.5 * 0.01**2 - min(max(log_std, -20), 2) - 0.5 * math.log(2 * math.pi)
+    assert log_prob.item() == pytest.approx(normal - math.log(1 - math.tanh(u) ** 2), rel=1e-4)
+
+
+RELEASED = {"shifted": True, "cutoff_as_terminal": True, "discard_offline": True, "warm_up_mean": "dataset"}
+RELEASED |= {"eval_episodes": 1, "exploration": "mean-or-zero", "unscaled_actions": True}
+PAPER = {"shifted": False, "cutoff_as_terminal": False, "discard_offline": False, "warm_up_mean": "used"}
+PAPER |= {"eval_episodes": 10, "exploration": "sample", "unscaled_actions": False, "carry_over": 1, "iterations": 200}
+
+
+@pytest.mark.parametrize(
+    ("arm", "protocol", "expected"),
+    [
+        ("loro", "paper", PAPER),
+        ("mix", "paper", PAPER),
+        ("online", "paper", PAPER),
+        ("loro", "released", {**RELEASED, "carry_over": 5}),
+        ("mix", "released", {**RELEASED, "carry_over": 1}),
+        ("online", "released", {**RELEASED, "carry_over": 1}),
+    ],
+)
+def test_protocols_are_the_design_s_table(arm, protocol, expected):
+    dataset = None if arm == "online" else Path("d")
+    resolved = sac.resolve(sac.Args(output=Path("x.csv"), arm=arm, protocol=protocol, dataset=dataset))
+    assert {name: getattr(resolved, name) for name in expected} == expected
+
+
+def test_first_weights_are_uniform_up_to_one_over_the_root_of_the_inputs():
+    args = sac.resolve(sac.Args(output=Path("x.csv"), seeds=3, hidden_size=256))
+    agents = sac.Agents(args, envs.make("pendulum"), torch.device("cpu"))
+    for weights, first in ((agents.actor, 3), (agents.critics, 4)):
+        for i, inputs in enumerate((first, 256, 256)):
+            bound = inputs**-0.5
+            drawn = weights[2 * i].detach().flatten()
+            assert 0.97 * bound < drawn.abs().max().item() <= bound
+            assert drawn.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05)  # of a uniform number
+            assert weights[2 * i + 1].abs().max().item() <= bound
+
+
 def test_actions_that_tanh_cannot_reach_are_refused():
     env = envs.make("pendulum")
     args = sac.resolve(sac.Args(output=Path("x.csv"), seeds=1))

@@ -12,53 +12,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
 from kills import train_and_kill
+from recording import Recorder, make_dataset, record_random_play, run
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import envs
 from envs import records
-from envs.datasets import Episode, save_dataset
-from envs.errors import run_command_line
+from envs.datasets import save_dataset
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--iterations", "6", "--iteration-steps", "60", "--batch-size", "32", "--hidden-size", "32", "--no-progress"]
 CASES = [("dqn", "cartpole"), ("dqn", "cliff-walking"), ("sac", "pendulum")]
-
-
-def record_random_play(env_name, episodes, steps, seed=0):
-    env = envs.make(env_name)
-    env.action_space.seed(seed)
-    recorded = []
-    for episode in range(episodes):
-        rows = {"observations": [env.reset(seed=seed + episode)[0]], "actions": [], "rewards": [], "ends": []}
-        for _ in range(steps):
-            action = env.action_space.sample()
-            observation, reward, terminated, _, _ = env.step(action)
-            for key, value in zip(rows, (observation, action, reward, terminated), strict=True):
-                rows[key].append(value)
-            if terminated:
-                break
-        ends = np.array(rows["ends"])
-        cuts = np.zeros_like(ends)
-        cuts[-1] = not ends[-1]
-        observations, actions = np.array(rows["observations"]), np.array(rows["actions"])
-        recorded.append(Episode(observations, actions, np.array(rows["rewards"], dtype=np.float64), ends, cuts))
-    return recorded
-
-
-def make_dataset(path, env_name, episodes=3, steps=40):
-    save_dataset(path, env_name, record_random_play(env_name, episodes, steps), {"policy": "random"})
-    return path
-
-
-def run(algorithm, arguments, monkeypatch):
-    monkeypatch.setattr(sys, "argv", [algorithm, *map(str, arguments)])
-    run_command_line(importlib.import_module(f"algos.{algorithm}").main)
 
 
 def read(path):
@@ -132,24 +100,6 @@ def test_killed_at_any_moment_and_resumed_gives_the_same_bytes(algorithm, env, t
     run(algorithm, [*arguments, "--output", output], monkeypatch)
     assert output.read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert not checkpoint.exists()
-
-
-class Recorder(gymnasium.Wrapper):
-    """Remembers every step as the environment itself made it."""
-
-    def __init__(self, env):
-        super().__init__(env)
-        self.steps, self.last = [], None
-
-    def reset(self, **options):
-        self.last, info = self.env.reset(**options)
-        return self.last, info
-
-    def step(self, action):
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        self.steps.append((self.last, action, reward, observation, terminated, truncated))
-        self.last = observation
-        return observation, reward, terminated, truncated, info
 
 
 @pytest.mark.parametrize("env_name", list(envs.ENVIRONMENTS))
