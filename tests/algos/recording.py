@@ -1,5 +1,6 @@
 """What tests of the training programs share: recorded play, a dataset of it, a run, an environment that is watched."""
 
+import csv
 import importlib
 import sys
 
@@ -58,3 +59,8 @@ class Recorder(gymnasium.Wrapper):
         self.steps.append((self.last, action, reward, observation, terminated, truncated))
         self.last = observation
         return observation, reward, terminated, truncated, info
+
+
+def read(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))

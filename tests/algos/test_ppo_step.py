@@ -131,7 +131,7 @@ def test_an_update_agrees_with_the_plain_implementation(env_name):
         rollout = {name: field.double().numpy().copy() for name, field in agents.rollout.items()}
         agents.loss_sum.zero_()
         agents.update()
-        learning_rate = args.learning_rate * (1 - update / ppo.total_updates(args))
+        learning_rate = 3e-3 * (1 - update / (2 * 200 // (2 * 16)))  # steps of both iterations, by a rollout's
         for i in range(3):
             losses, step = [], steps
             rows = []
@@ -280,6 +280,41 @@ def test_rollout_holds_what_the_environments_did_and_no_reset(env_name):
                     returns.append(total)
                     total = 0.0
         assert returns and train_return[i] == pytest.approx(np.mean(returns))
+
+
+@pytest.mark.parametrize("env_name", ["cartpole", "pendulum", "cliff-walking"])
+def test_normalisation_knows_all_observations_and_discounted_returns(env_name):
+    options = {"num_envs": 3, "num_steps": 500, "num_minibatches": 4, "iteration_steps": 330, "horizon": 23}
+    args = ppo.resolve(ppo.Args(output=Path("x.csv"), env=env_name, seeds=2, hidden_size=8, gamma=0.9, **options))
+    agents, environments = ppo.Agents(args, envs.make(env_name), CPU), ppo.Environments(args)
+    environments.envs = [[Recorder(env) for env in row] for row in environments.envs]
+    environments.replay()
+    noises, act = [], agents.act
+
+    def watched(inputs, noise=None):
+        noises.append(noise)
+        return act(inputs, noise)
+
+    agents.act = watched
+    for iteration in range(2):
+        ppo.train_iteration(agents, environments, iteration)
+    assert len({noise.tobytes() for noise in noises}) == len(noises) == 220, "no step has another one's noise"
+    for i in range(2):
+        observations, sums = [], []
+        for recorder in environments.envs[i]:
+            running = 0.0
+            for observation, _, reward, _, _, ended in recorder.steps:
+                running = reward + 0.9 * running
+                observations.append(observation)
+                sums.append(running)
+                running = 0.0 if ended else running
+        found = [agents.return_moments[i, :2, 0], agents.observation_moments[i, :2]]
+        wanted = [[np.mean(sums), np.var(sums)], [np.mean(observations, axis=0), np.var(observations, axis=0)]]
+        for moments, plain in list(zip(found, wanted, strict=True))[: 1 if agents.tabular else 2]:
+            np.testing.assert_allclose(moments, plain, rtol=1e-3, atol=1e-5)
+    if env_name != "cliff-walking":
+        starts = {recorder.steps[0][0].tobytes() for row in environments.envs for recorder in row}
+        assert len(starts) == 6, "no environment begins as another does"
 
 
 @pytest.mark.parametrize("env_name", list(envs.ENVIRONMENTS))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from kills import train_and_kill
-from test_training import make_dataset, read, run
+from recording import make_dataset, read, run
 
 import envs
 from algos import ppo
@@ -103,6 +103,22 @@ def test_updates_and_evaluations_have_two_clocks(tmp_path, monkeypatch):
         if i:
             same = all(torch.equal(a, b) for a, b in zip(weights[i], weights[i - 1], strict=True))
             assert same == (not has_update)
+
+
+@pytest.mark.parametrize("arm", ["ppo", "ppo-bc"])
+def test_the_learning_rate_falls_to_nothing_over_the_updates_online(arm, tmp_path, monkeypatch):
+    rates, optimize = [], ppo.Agents.optimize
+
+    def watched(agents, loss, learning_rate):
+        rates.append(learning_rate)
+        optimize(agents, loss, learning_rate)
+
+    monkeypatch.setattr(ppo.Agents, "optimize", watched)
+    arguments = [*arguments_of("cartpole", arm, tmp_path), "--learning-rate", 0.01, "--output", tmp_path / "run.csv"]
+    run("ppo", [*arguments, "--seeds", 1], monkeypatch)
+    cloning, updates = (50, 6 * 40 // 60) if arm == "ppo-bc" else (0, 8 * 40 // 60)  # of 8 iterations 2 are warm-up
+    falling = [0.01 * (1 - k / updates) for k in range(updates) for _ in range(2 * 2)]  # epochs x minibatches
+    assert rates == pytest.approx([0.01] * cloning + falling)
 
 
 def test_warm_up_rows_hold_the_mean_return_of_the_episodes_used(tmp_path, monkeypatch):

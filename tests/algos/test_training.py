@@ -1,7 +1,6 @@
 """What must hold for every learner: independent seeds, the same bytes again, resumption, honest transitions."""
 
 import contextlib
-import csv
 import hashlib
 import importlib
 import json
@@ -16,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from kills import train_and_kill
-from recording import Recorder, make_dataset, record_random_play, run
+from recording import Recorder, make_dataset, read, record_random_play, run
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -27,11 +26,6 @@ from envs.datasets import save_dataset
 ROOT = Path(__file__).parents[2]
 SMALL = ["--iterations", "6", "--iteration-steps", "60", "--batch-size", "32", "--hidden-size", "32", "--no-progress"]
 CASES = [("dqn", "cartpole"), ("dqn", "cliff-walking"), ("sac", "pendulum")]
-
-
-def read(path):
-    with path.open() as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.mark.parametrize(("algorithm", "env"), CASES)
