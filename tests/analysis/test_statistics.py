@@ -159,6 +159,14 @@ def test_p_values_of_single_and_of_equal_seeds_show_nothing():
     assert difference_p_value(np.full(5, -200.0), np.full(5, -100.0)) == 0
 
 
+def test_against_seeds_that_never_learn_it_is_the_test_of_one_sample():
+    """MountainCar: all at -200, and one of five that reaches the flag now and then."""
+    still, moving = np.full(5, -200.0), np.array([-200.0, -200.0, -200.0, -200.0, -196.0])
+    expected = stats.ttest_1samp(moving, -200).pvalue
+    assert 0.3 < expected < 0.5
+    assert difference_p_value(still, moving) == pytest.approx(expected) == difference_p_value(moving, still)
+
+
 @pytest.mark.parametrize(("few", "many", "spread"), [(5, 5, 1), (5, 200, 4), (10, 30, 0.25)])
 def test_without_a_difference_a_twentieth_of_the_p_values_lies_below_a_twentieth(few, many, spread):
     """A bootstrap's are too small over five seeds: a tenth does."""

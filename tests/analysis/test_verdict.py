@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from scipy import stats
 from synthetic_runs import write_run
 
 import envs
@@ -176,6 +177,93 @@ def test_a_difference_that_other_seeds_do_not_show_is_open(tmp_path, other, stat
     # where the first seeds show nothing, others decide nothing either
     level = runs_of(tmp_path / "level", [50] * 6, [50] * 6)
     assert judging.judge(claim, level, CONTENT, again).states["cartpole"] == "open"
+
+
+@pytest.fixture
+def costs(monkeypatch):
+    """Returns are costs: -200 by chance, -100 an expert's, -80 the best there is. Return the rule's content."""
+    for env in envs.PAPER:
+        monkeypatch.setitem(judging.SCALES, env, Scale(-200, -100, "made up"))
+    return {**CONTENT, "optima": dict.fromkeys(envs.PAPER, -80)}
+
+
+def noisy(mean, seeds, generator, iterations=30):
+    """Curves [seeds, 1, iterations] around a mean, with noise of every evaluation's own."""
+    return mean + generator.normal(0, 1.0, (seeds, 1, iterations)) + generator.normal(0, 0.5, (seeds, 1, 1))
+
+
+@pytest.mark.parametrize(("level", "state"), [(-82, "reached"), (-90, "short"), (-86, "open")])
+def test_where_an_arm_ends_is_told_by_its_last_twenty_evaluations(tmp_path, costs, level, state):
+    generator = np.random.default_rng(1)
+    curves = noisy(level, 7, generator)
+    if state == "open":
+        curves += 4 * np.linspace(-1, 1, 7)[:, None, None]
+    curves[..., :10] = -200  # learnt in between
+    curves[:, 0, -1] += 10 * np.linspace(-1, 1, 7)  # one evaluation decides nothing
+    runs = read_runs([write_run(tmp_path, "paper", "cartpole", ARM, curves)])
+    claim = {"claim": "c", "arm": ARM, "kind": "optimal", "environments": ["cartpole"]}
+    judged = judging.judge(claim, runs, costs)
+    plain = [(np.mean(curve[0, 10:]) + 200) / (-80 + 200) for curve in curves]
+    assert judged.ends["paper"]["cartpole"] == pytest.approx(plain)
+    assert judged.states["cartpole"] == state
+
+
+@pytest.mark.parametrize(("level", "state"), [(-150, "alike"), (-199, "open")])
+def test_two_arms_are_alike_where_one_has_learnt_something(tmp_path, costs, level, state):
+    generator = np.random.default_rng(2)
+    paths = [write_run(tmp_path, "paper", "cartpole", arm, noisy(level, 6, generator)) for arm in (ARM, OTHER)]
+    claim = {"claim": "c", "arm": ARM, "kind": "alike", "against": OTHER, "environments": ["cartpole"]}
+    assert judging.judge(claim, read_runs(paths), costs).states["cartpole"] == state
+
+
+@pytest.mark.parametrize(("advantage", "state"), [(6, "higher"), (-6, "lower"), (0, "open")])
+@pytest.mark.parametrize("tried_again", [False, True])
+def test_an_arm_against_the_llm_itself(tmp_path, costs, advantage, state, tried_again):
+    """The LLM plays 40 episodes under no protocol: each earns its return in every iteration, each counts by itself."""
+    generator = np.random.default_rng(3)
+    policy = -150 + generator.normal(0, 3, 40)
+    ours, others = (noisy(-150 + advantage, seeds, generator) for seeds in (5, 6))
+    paths = [write_run(tmp_path, "paper", "cartpole", "llm-policy_qwen-7b", policy.reshape(1, 1, 40))]
+    paths.append(write_run(tmp_path, "paper", "cartpole", ARM, ours))
+    paths.append(write_run(tmp_path, "released", "cartpole", ARM, ours))
+    claim = {"claim": "c", "arm": ARM, "kind": "greater", "against": "llm-policy_qwen-7b", "environments": ["cartpole"]}
+    again = read_runs([write_run(tmp_path / "again", "paper", "cartpole", ARM, others)]) if tried_again else {}
+    judged = judging.judge(claim, read_runs(paths), costs, again)
+    plain = stats.ttest_ind(ours.sum(axis=(1, 2)), policy * 30, equal_var=False).pvalue
+    assert judged.p_values["cartpole"] == pytest.approx(plain) and judged.states["cartpole"] == state
+    assert any("with 6 other seeds" in remark for remark in judged.remarks) == tried_again
+    for protocol in ("paper", "released"):
+        pair = judged.pairs[protocol]["cartpole"]
+        assert pair.seeds == (5, 40) and pair.scale == 100 * 30
+    assert judged.pairs["published"]["cartpole"] is None
+
+
+def test_every_side_needs_its_seeds(tmp_path):
+    """An environment with too few on one side is open: in Holm's correction it counts, but with a p-value of 1."""
+    paths = []
+    for env, (ours, theirs) in {"cartpole": (9, 4), "frozen-lake": (5, 1), "pendulum": (6, 7)}.items():
+        paths.append(write_run(tmp_path, "paper", env, ARM, returns(60, ours)))
+        paths.append(write_run(tmp_path, "paper", env, OTHER, returns(50, theirs)))
+    close = [(ARM, returns(57, spread=4)), (OTHER, returns(50, spread=4))]
+    paths += [write_run(tmp_path, "paper", "mountain-car", arm, curves) for arm, curves in close]
+    claim = {"claim": "c", "arm": ARM, "kind": "greater", "against": OTHER, "environments": list(envs.PAPER)}
+    judged = judging.judge(claim, read_runs(paths), CONTENT)
+    alone = stats.ttest_ind(*(curves.sum(axis=(1, 2)) for _, curves in close), equal_var=False).pvalue
+    assert judged.p_values["mountain-car"] == pytest.approx(5 * alone)  # the second of six
+    assert judged.states == dict.fromkeys(envs.PAPER, "open") | {
+        "pendulum": "higher",
+        "mountain-car": "higher" if 5 * alone < 0.05 else "open",
+    }
+
+
+@pytest.mark.parametrize(("other", "seeds", "state"), [(51, 6, "alike"), (57, 6, "open"), (57, 4, "alike")])
+def test_likeness_that_other_seeds_do_not_show_is_open(tmp_path, other, seeds, state):
+    runs = runs_of(tmp_path, [51] * 6, [50] * 6)
+    names = ((ARM, other), (OTHER, 50))
+    paths = [write_run(tmp_path / "again", "paper", "cartpole", arm, returns(mean, seeds)) for arm, mean in names]
+    claim = {"claim": "c", "arm": ARM, "kind": "alike", "against": OTHER, "environments": list(envs.PAPER)}
+    judged = judging.judge(claim, runs, CONTENT, read_runs(paths))
+    assert judged.states == {env: state if env == "cartpole" else "alike" for env in envs.PAPER}
 
 
 def test_too_few_seeds_decide_nothing(tmp_path):
