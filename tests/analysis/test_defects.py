@@ -146,6 +146,31 @@ def test_a_distance_that_rests_on_one_chain_looks_and_reads_otherwise(tmp_path):
     assert drawn[0][:2] != drawn[1][:2] and (drawn[0][2], drawn[1][2]) == (True, False)
 
 
+def test_each_panel_has_its_own_side_and_the_distance_where_it_leads(tmp_path):
+    """From `paper` a difference of 3 an evaluation, from `released` another; the protocols are 7 apart."""
+    levels = {
+        ("paper", "loro"): 1,
+        ("paper", "loro-shifted"): 4,
+        ("released", "loro"): 8,
+        ("released", "loro-shifted"): 6,
+    }
+    paths = [
+        write_run(tmp_path, protocol, "cartpole", f"{arm}_{SETTING}", returns(level, 3))
+        for (protocol, arm), level in levels.items()
+    ]
+    runs = {(run.protocol, run.env, run.arm): run for run in map(read_run, paths)}
+    iterations = runs["paper", "cartpole", "loro"].iterations
+    table = pd.DataFrame(defects.rows_of(runs, "cartpole"))
+    panels = defects.draw(table, runs).axes
+    place = [name for name, one in DIFFERENCES.items() if "cartpole" in one.environments].index("shifted")
+    for axes, change, distance in zip(panels, (3, -2), (7, -7), strict=True):
+        (dot,) = [line for line in axes.lines if line.get_marker() == "o"]
+        assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (pytest.approx(change * iterations, abs=2), place)
+        upright = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() != "-"]
+        assert upright == [pytest.approx(distance * iterations, abs=2)]
+    plt.close("all")
+
+
 def test_runs_of_different_length_are_refused(tmp_path, monkeypatch, capsys):
     """A run that was cut short would otherwise look like a large change."""
     arms = [("loro", returns(-1)), ("loro-shifted", returns(-1, iterations=4))]

@@ -75,6 +75,24 @@ def test_a_perfect_reproduction_agrees_in_95_of_100_cells(tmp_path, monkeypatch)
     assert len(rows) == 60 and 52 <= agree <= 60, agree  # 57 expected, three standard deviations are 5
 
 
+def test_the_score_counts_what_tells_an_arm_from_online_rl(tmp_path, monkeypatch):
+    """Three cells agree, two of them in an interval with online RL's 50 in it; one does not; online RL agrees."""
+    cells = {"tau2_n10": (52, [48, 50, 54]), "tau2_n20": (51, [49, 50, 53]), "tau2_n30": (90, [89, 90, 91])}
+    cells["tau2_n40"] = (20, [89, 90, 91])
+    runs = [
+        write_run(tmp_path, "published", "cartpole", "online", returns([40, 45, 50, 55, 60])),
+        write_run(tmp_path, "paper", "cartpole", "online", returns([41, 46, 50, 54, 59])),
+    ]
+    for name, (published, ours) in cells.items():
+        arm = f"loro_qwen-7b_{name}"
+        runs.append(write_run(tmp_path, "published", "cartpole", arm, returns([published], repeats=5)))
+        runs.append(write_run(tmp_path, "released", "cartpole", arm, returns(ours, repeats=5)))
+    rows, text = make(runs, tmp_path, monkeypatch)
+    assert "Of 5 published cells 5 are computed: 4 agree, 1 do not, 0 are not decided; 0 are not computed." in text
+    assert "Of the 3 agreeing cells that are not online RL, 2 contain online RL's number too." in text
+    assert bool(rows["cartpole", "loro_qwen-7b_tau2_n30"].contains_online) is False
+
+
 def test_one_chain_decides_nothing(tmp_path, monkeypatch):
     runs = [
         write_run(tmp_path, "published", "cartpole", LORO, returns([100], repeats=5)),

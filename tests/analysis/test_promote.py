@@ -44,6 +44,36 @@ def make_dataset(tree, policy, actions, told=None, **meta):
     return folder
 
 
+@pytest.mark.parametrize("damage", ["seeds", "no .json", "short", "torch"])
+def test_replications_are_checked_like_runs(monkeypatch, tmp_path, damage):
+    make_run(tmp_path)
+    again = make_run(tmp_path / "again").rename(tmp_path / "moved.csv")
+    described = (tmp_path / "again/results/runs/paper/frozen-lake/online.json").read_text()
+    folder = tmp_path / "results/replications/paper/frozen-lake"
+    folder.mkdir(parents=True)
+    content = json.loads(described)
+    lines = again.read_text().splitlines(keepends=True)
+    if damage == "seeds":
+        content["arguments"]["seeds"] = 3
+    if damage == "torch":
+        content["versions"]["torch"] = "1"
+    if damage == "short":  # 20 iterations, whatever the .json says of it
+        lines = [lines[0], *(line for line in lines[1:] if int(line.split(",")[2]) < 20)]
+        content["arguments"]["iterations"] = 20
+    (folder / "online.csv").write_text("".join(lines))
+    if damage != "no .json":
+        (folder / "online.json").write_text(json.dumps(content))
+    sentence = {
+        "seeds": "was made with 3",
+        "no .json": "has no .json",
+        "short": "should have 300 rows",
+        "torch": "torch 1",
+    }
+    with pytest.raises(Failure, match=sentence[damage]):
+        promote_tree(monkeypatch, tmp_path)
+    assert not (tmp_path / "shipped").exists()
+
+
 def test_sound_products_are_copied(monkeypatch, tmp_path):
     make_run(tmp_path)
     make_dataset(tmp_path, "llm", [0, 1, 0], decision={"decide": "score"})
