@@ -166,7 +166,7 @@ def test_each_panel_has_its_own_side_and_the_distance_where_it_leads(tmp_path):
     for axes, change, distance in zip(panels, (3, -2), (7, -7), strict=True):
         (dot,) = [line for line in axes.lines if line.get_marker() == "o"]
         assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (pytest.approx(change * iterations, abs=2), place)
-        upright = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() != "-"]
+        upright = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() not in ("-", "None")]
         assert upright == [pytest.approx(distance * iterations, abs=2)]
     plt.close("all")
 
