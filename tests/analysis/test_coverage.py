@@ -158,7 +158,7 @@ def test_outputs_are_the_learners_own():
     tensors = [torch.from_numpy(weights[name]) for name in ("w1", "b1", "w2", "b2", "w3", "b3")]
     ours = coverage.outputs_of(weights, observations)
     np.testing.assert_allclose(ours, dqn.q_values(tensors, torch.from_numpy(observations)), atol=1e-5)
-    _, _, mean = sac.policy(tensors, torch.from_numpy(observations), torch.zeros(()))
+    _, _, mean = sac.get_action(tensors, torch.from_numpy(observations), torch.zeros(()))
     torque = coverage.decide(gymnasium.spaces.Box(-2, 2, (1,)), ours)
     np.testing.assert_allclose(torque, 2 * mean.numpy(), atol=1e-5)
 
