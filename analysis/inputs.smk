@@ -9,7 +9,7 @@ MILLISECONDS = {
     "frozen-lake": 4,
     "cliff-walking": 3,
     "mountain-car": 6,
-    "pendulum": 15,
+    "pendulum": 16,
     "represented-pong": 17,
 }
 
