@@ -3,24 +3,18 @@
 Updates are watched and not made, so that the networks stay as they were drawn and every action can be told from them.
 """
 
-import csv
 import importlib
 
 import numpy as np
 import pytest
 import torch
-from recording import Recorder, run
+from recording import Recorder, read, run
 
 import envs
 from envs.datasets import Episode, save_dataset
 
-SEEDS, ITERATIONS, STEPS, TAU, BATCH = (
-    2,
-    5,
-    250,
-    2,
-    8,
-)  # 250 steps: an episode that is cut off at 200, and a part of one
+SEEDS, ITERATIONS, TAU, BATCH = 2, 5, 2, 8
+STEPS = 250  # of an iteration: an episode that is cut off at 200, and a part of one
 LENGTHS = (7, 4, 9)  # of the recorded episodes; the first ends by itself, the second is cut off, the third is not used
 PRETRAIN_STEPS = 610  # no multiple of an iteration's
 TARGETS = {"offline": 30, "online": 70}
@@ -85,7 +79,8 @@ class Watched:
     """A run of one program with its updates, its environments and its evaluations in sight."""
 
     def __init__(self, env, arm, options, tmp_path, monkeypatch):
-        self.env, self.learner = env, envs.get(env).learner
+        self.env, self.arm, self.options, self.learner = env, arm, options, envs.get(env).learner
+        self.released, self.repeats = "released" in options, 2 if "--carry-over" in options else 1
         self.module = importlib.import_module(f"algos.{self.learner}")
         self.updates, self.environments, self.agents = [], [], None
         make = envs.make
@@ -96,10 +91,10 @@ class Watched:
             return watched.environments[-1]
 
         def update(self, indices, *rest):
-            fields = {name: field[:, : len(self.buffer)] for name, field in self.buffer.fields.items()}
-            kept = (
-                {name: field.clone().numpy() for name, field in fields.items()} if len(watched.updates) % 97 == 0 else 0
-            )
+            kept = {}
+            if len(watched.updates) % 97 == 0:
+                for name, field in self.buffer.fields.items():
+                    kept[name] = field[:, : len(self.buffer)].clone().numpy()
             watched.updates.append((len(self.buffer), indices.clone().numpy(), rest, kept))
             watched.agents = self
             self.updates += 1
@@ -120,11 +115,11 @@ class Watched:
         arguments += ["--hidden-size", 16, "--output", tmp_path / "run.csv", *options]
         run(self.learner, arguments, monkeypatch)
         self.environments = [watching for watching in self.environments if watching.steps]  # evaluations take none
-        self.rows = list(csv.DictReader((tmp_path / "run.csv").open()))
+        self.rows = read(tmp_path / "run.csv")
 
-    def played(self, agent, unscaled=False):
+    def played(self, agent):
         """Return an agent's steps as they should enter the buffer."""
-        scale = 2 if self.env == "pendulum" and not unscaled else 1
+        scale = 2 if self.env == "pendulum" and not self.released else 1
         return [(s, a / scale, r, s2, end) for s, a, r, s2, end, _ in self.environments[agent].steps]
 
 
@@ -141,17 +136,20 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("env", ["cliff-walking", "pendulum"])
-@pytest.mark.parametrize(("arm", "options"), CASES)
-def test_every_update_sees_the_buffer_of_algorithm_1(env, arm, options, tmp_path, monkeypatch):
-    run_ = Watched(env, arm, options, tmp_path, monkeypatch)
-    released = "released" in options
-    flags = {name: released or f"--{name}" in options for name in ("shifted", "cutoff-as-terminal")}
-    offline = offline_rows(env, flags["shifted"], flags["cutoff-as-terminal"], unscaled=released)
-    repeats = 2 if "--carry-over" in options else 1
+@pytest.fixture(
+    scope="module", params=[(env, *case) for env in ("cliff-walking", "pendulum") for case in CASES], ids=str
+)
+def run_(request, tmp_path_factory):
+    """Return the run of one case, which all tests of it look at."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        yield Watched(*request.param, tmp_path_factory.mktemp("run"), monkeypatch)
+
+
+def test_every_update_sees_the_buffer_of_algorithm_1(run_):
+    flags = {name: run_.released or f"--{name}" in run_.options for name in ("shifted", "cutoff-as-terminal")}
+    offline = offline_rows(run_.env, flags["shifted"], flags["cutoff-as-terminal"], unscaled=run_.released)
     for agent in range(SEEDS):
-        played = run_.played(agent, unscaled=released)
-        expected = algorithm_1(arm, repeats, released, offline, played)
+        expected = algorithm_1(run_.arm, run_.repeats, run_.released, offline, run_.played(agent))
         assert [size for size, *_ in run_.updates] == [len(buffer) for _, buffer in expected]
         kept = [(buffer, found) for (_, buffer), (*_, found) in zip(expected, run_.updates, strict=True) if found]
         assert len(kept) > 5
@@ -181,9 +179,8 @@ def test_minibatches_are_uniform_over_all_that_was_stored_until_then(env, tmp_pa
     if env == "pendulum":
         noise = torch.stack([rest[0] for *_, rest, _ in run_.updates]).numpy()
         assert len(np.unique(noise)) > 0.99 * noise.size
-        assert noise.mean() == pytest.approx(0, abs=4 / np.sqrt(noise.size)) and noise.std() == pytest.approx(
-            1, abs=0.02
-        )
+        assert noise.mean() == pytest.approx(0, abs=4 / np.sqrt(noise.size))
+        assert noise.std() == pytest.approx(1, abs=0.02)
 
 
 def test_epsilon_greedy_is_greedy_but_for_epsilon(tmp_path, monkeypatch):
@@ -192,9 +189,8 @@ def test_epsilon_greedy_is_greedy_but_for_epsilon(tmp_path, monkeypatch):
     observations = np.array([[step[0] for step in of_agent] for of_agent in steps])
     actions = np.array([[step[1] for step in of_agent] for of_agent in steps])
     other = (actions != run_.agents.act(observations)).mean()
-    assert other == pytest.approx(
-        0.4 * 3 / 4, abs=4 * np.sqrt(0.3 * 0.7 / actions.size)
-    )  # one of four is the greedy one
+    expected = 0.4 * 3 / 4  # one of the four actions is the greedy one
+    assert other == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / actions.size))
     agreeing = [(a[STEPS * i : STEPS * (i + 1)] == a[:STEPS]).mean() for a in actions for i in range(1, ITERATIONS)]
     assert max(agreeing) < 1, "no iteration repeats another one's draws"
 
@@ -208,31 +204,26 @@ def test_sac_explores_with_its_normal_distribution(tmp_path, monkeypatch):
         mean, log_std = (hidden @ w3.T + b3).T
         torques = np.array([step[1][0] for step in run_.environments[agent].steps], dtype=float)
         drawn = (np.arctanh(torques / 2) - mean) / np.exp(log_std)
-        assert drawn.mean() == pytest.approx(0, abs=4 / np.sqrt(drawn.size)) and drawn.std() == pytest.approx(
-            1, abs=0.1
-        )
+        assert drawn.mean() == pytest.approx(0, abs=4 / np.sqrt(drawn.size))
+        assert drawn.std() == pytest.approx(1, abs=0.1)
 
 
-@pytest.mark.parametrize("env", ["cliff-walking", "pendulum"])
-@pytest.mark.parametrize(("arm", "options"), CASES)
-def test_every_row_says_what_happened(env, arm, options, tmp_path, monkeypatch):
-    run_ = Watched(env, arm, options, tmp_path, monkeypatch)
-    released = "released" in options
-    returns = [float(sum(episode.rewards)) for episode in recorded(env)]
-    counted = 3 if released else TAU  # the warm-up's mean: over all that were collected, or those used
+def test_every_row_says_what_happened(run_):
+    returns = [float(sum(episode.rewards)) for episode in recorded(run_.env)]
+    counted = 3 if run_.released else TAU  # the warm-up's mean: over all that were collected, or those used
     taken = np.zeros(SEEDS, dtype=int)
     rows = {(int(row["seed"]), int(row["repeat"]), int(row["iteration"])): row for row in run_.rows}
-    assert len(rows) == len(run_.rows) == SEEDS * ITERATIONS * (2 if "--carry-over" in options else 1)
+    assert len(rows) == len(run_.rows) == SEEDS * ITERATIONS * run_.repeats
     for agent, repeat, iteration in sorted(rows):
         row = rows[agent, repeat, iteration]
-        if arm in OFFLINE_ARMS and iteration < TAU:
+        if run_.arm in OFFLINE_ARMS and iteration < TAU:
             assert float(row["env_steps"]) == sum(LENGTHS[: iteration + 1])
             assert float(row["train_return"]) == returns[iteration]
             assert float(row["eval_return"]) == pytest.approx(np.mean(returns[:counted]))
             assert float(row["eval_length"]) == pytest.approx(np.mean(LENGTHS[:counted]))
             assert row["loss"] == row["q_mean"] == ""
             continue
-        before, online = (sum(LENGTHS[:TAU]), iteration + 1 - TAU) if arm in OFFLINE_ARMS else (0, iteration + 1)
+        before, online = (sum(LENGTHS[:TAU]), iteration + 1 - TAU) if run_.arm in OFFLINE_ARMS else (0, iteration + 1)
         assert float(row["env_steps"]) == before + online * STEPS
         steps = run_.environments[agent].steps[taken[agent] : taken[agent] + STEPS]
         taken[agent] += STEPS
