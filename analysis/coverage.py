@@ -33,7 +33,7 @@ from safetensors.numpy import load_file
 
 import envs
 from analysis.bins import AS_STATED, COARSE, FINE, GRIDS, countable
-from analysis.data_quality import by_name
+from analysis.gains import by_name
 from analysis.runs import Run, check_digest, description, read_run
 from analysis.statistics import bootstrap_interval
 from envs.datasets import Episode, load_dataset

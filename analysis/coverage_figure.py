@@ -4,7 +4,7 @@
         --output paper_figs/coverage.pdf --table results/tables/coverage.csv
 
 `analysis.coverage` measures; this draws, for the runs given: the share of a warm start's own final policy that its own
-data contains, against what the warm start gained over online RL (as in `analysis.data_quality`). A policy learnt from
+data contains, against what the warm start gained over online RL (analysis/gains.py). A policy learnt from
 data tends to stay where the data is, even a bad one, so that the table has the data's share of what online RL's and the
 optimal policy visit too. What was measured of another run than the one given is left out, and named.
 """
@@ -14,21 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import tyro
-from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 import envs
-from analysis import data_quality
 from analysis.bins import GRIDS, Dimension
-from analysis.colours import BLACK, GREY
+from analysis.correlation import CORRELATION, correlation_text
 from analysis.coverage import MEASURED, OPTIMAL, WARM_STARTS, read_measured
-from analysis.data_quality import COLOURS, CORRELATION, MARKERS, correlation_text, correlation_title, scale_of_gains
+from analysis.gains import baseline_of, by_name, repeated_runs
+from analysis.gains import row_of as gain_row
 from analysis.main_table import ARMS, title_of
 from analysis.plotting import STYLE, save_figure
 from analysis.runs import Run, common_iterations, environments_about, read_run
+from analysis.scatter import draw_points
 from analysis.wording import estimate, fixed, short, table_lines
 from envs.errors import UsageError, run_command_line
 from envs.files import check_outputs, sha256, write_text
@@ -55,7 +53,7 @@ class Args:
 
 def tidy(named: dict[tuple[str, str, str], Run], measured: pd.DataFrame) -> tuple[list[dict[str, object]], list[str]]:
     """Return the rows of the runs given, with what they gained, and in words what is missing."""
-    rows, missing, repeated = [], [], data_quality.repeated_runs(named.values())
+    rows, missing, repeated = [], [], repeated_runs(named.values())
     for env in environments_about(run.env for run in named.values()):
         title, here = envs.get(env).title, measured[measured.env == env]
         runs = [run for run in named.values() if run.env == env and run.arm in MEASURED]
@@ -98,7 +96,7 @@ def gain_of(run: Run, named: dict[tuple[str, str, str], Run]) -> dict[str, float
     if run.arm not in WARM_STARTS or online is None:
         return dict.fromkeys(GAIN, math.nan)
     common_iterations([online, run], run.env)
-    row = data_quality.row_of(run, data_quality.baseline_of(online, random), None)
+    row = gain_row(run, baseline_of(online, random), None)
     return {key: row[key] for key in GAIN}
 
 
@@ -191,7 +189,7 @@ def markdown(rows: list[dict], missing: list[str]) -> str:
 
 
 def points(rows: list[dict], arm: str) -> list[dict]:
-    """Return one arm's points, with the names that `data_quality` gives to what lies across."""
+    """Return one arm's points; their coverage is what is correlated with the gain."""
     return [
         row | {"quality": row["coverage"], "per_step": False}
         for row in rows
@@ -206,61 +204,17 @@ def by_optimal_policy(rows: list[dict], arm: str) -> list[dict]:
     return [row | {"quality": covered[key]} for row, key in found if key in covered]
 
 
-def draw_panel(axes: Axes, rows: list[dict], markers: dict[str, str]) -> None:
-    """Draw one arm's points with their intervals: coverage across, gain up; open where N is small."""
-    axes.axhline(0, color=BLACK, lw=0.7, zorder=1)
-    for row in rows:
-        ends = []
-        for key in ("coverage", "gain_share"):
-            bounds = np.array([row[key] - row[f"{key}_low"], row[f"{key}_high"] - row[key]])
-            ends.append(np.nan_to_num(np.maximum(bounds, 0))[:, None])
-        axes.errorbar(
-            row["coverage"],
-            row["gain_share"],
-            xerr=ends[0],
-            yerr=ends[1],
-            color=COLOURS[row["env"]],
-            elinewidth=0.8,
-            marker=markers[row["data"]],
-            markersize=4.5,
-            markerfacecolor="white" if row["pretrain_steps"] == 1000 else COLOURS[row["env"]],
-            markeredgewidth=0.9,
-        )
-    axes.set_xlim(-0.03, 1.03)
-    axes.grid(color="#E6E6E6", lw=0.5)
-    axes.set_axisbelow(True)
-    scale_of_gains(axes)
-    axes.set_title(correlation_title(rows), loc="right", fontsize=5.5)
-
-
 def draw(rows: list[dict]) -> plt.Figure:
     """Return the figure at column width, a panel for each kind of warm start that has points."""
     shown = {arm: points(rows, arm) for arm in WARM_STARTS}
-    shown = {arm: found for arm, found in shown.items() if found}
-    llms = sorted({row["data"] for found in shown.values() for row in found})
-    if not shown:
+    if not any(shown.values()):
         raise UsageError(
             "No point can be drawn: a point needs a warm start's final policy, its dataset, and runs of online RL and "
             "of the random policy between which its environment has a scale."
         )
-    if len(llms) > len(MARKERS):
-        raise UsageError(f"The figure has markers for {len(MARKERS)} LLMs, the runs are of {len(llms)}: give fewer.")
-    markers = dict(zip(llms, MARKERS, strict=False))
-    size = (3.4, 1.6 * len(shown) + 1.3)
-    figure, grid = plt.subplots(len(shown), 1, sharex=True, squeeze=False, figsize=size, layout="constrained")
-    for axes, (arm, found) in zip(grid[:, 0], shown.items(), strict=True):
-        draw_panel(axes, found, markers)
-        axes.set_title(ARMS[arm], loc="left")
-    grid[-1, 0].set_xlabel("coverage: share of the final policy's visits\nwhose state-action pair is in the LLM's data")
-    drawn = [row for found in shown.values() for row in found]
-    dots = {"ls": "", "marker": "o", "markersize": 4.5}
-    here = [env for env in COLOURS if any(row["env"] == env for row in drawn)]
-    colours = [Line2D([], [], **dots, color=COLOURS[env], label=envs.get(env).title) for env in here]
-    shapes = [Line2D([], [], **dots | {"marker": marker}, color=GREY, label=llm) for llm, marker in markers.items()]
-    if any(row["pretrain_steps"] == 1000 for row in drawn):
-        shapes.append(Line2D([], [], **dots, color=GREY, markerfacecolor="white", label="open: N=1000"))
-    figure.legend(handles=colours, loc="outside lower left", fontsize=6)
-    figure.legend(handles=shapes, loc="outside lower right", fontsize=6)
+    label = "coverage: share of the final policy's visits\nwhose state-action pair is in the LLM's data"
+    figure, panels = draw_points(shown, "coverage", label)
+    panels[-1].set_xlim(-0.03, 1.03)
     return figure
 
 
@@ -268,7 +222,7 @@ def main() -> None:
     """Draw and write."""
     args = tyro.cli(Args)
     check_outputs([args.measured, *args.runs], output=(args.output, ".pdf"), table=(args.table, ".csv"))
-    named = data_quality.by_name([run for run in map(read_run, args.runs) if run.arm in (*MEASURED, "random-policy")])
+    named = by_name([run for run in map(read_run, args.runs) if run.arm in (*MEASURED, "random-policy")])
     rows, missing = tidy(named, read_measured(args.measured))
     if not rows:
         raise UsageError(f"{args.measured} has no row of these runs: {' '.join(missing)}")

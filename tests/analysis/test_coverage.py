@@ -9,7 +9,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from matplotlib.colors import same_color
 from safetensors.numpy import save_file
 from synthetic_runs import write_run
 
@@ -18,6 +17,7 @@ from algos import dqn, sac
 from analysis import coverage, coverage_figure
 from analysis.bins import AS_STATED, GRIDS, Dimension
 from analysis.coverage import Frequencies, Visits, measure
+from analysis.scatter import SIZES
 from envs.datasets import Episode, load_dataset, save_dataset
 from envs.errors import run_command_line
 
@@ -275,7 +275,7 @@ def test_the_first_tau_episodes_count_and_pairs_are_counted_by_hand(tree, monkey
     (axes,) = figure.axes
     (container,) = axes.containers
     assert container[0].get_xydata()[0] == pytest.approx([11 / 13, gain], rel=1e-5)
-    assert same_color(container[0].get_markerfacecolor(), "white")  # N = 1000
+    assert container[0].get_markersize() == SIZES[1000]
     assert "CliffWalking: no final policies of online, mix_qwen-7b_tau2." in text
     assert "| CliffWalking | LORO (qwen-7b, τ=2, N=1000) | 11 of 15 | 2 | 0.85 [0.85, 0.85] |" in text
     assert (tree[0] / "f" / "coverage.png").exists()

@@ -7,10 +7,8 @@ import sys
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from matplotlib.colors import same_color
 from synthetic_runs import write_run, write_tree
 
-import envs
 from analysis import data_quality
 from envs.errors import run_command_line
 
@@ -107,13 +105,6 @@ def test_equal_runs_are_one_point_and_the_table_says_so(tmp_path, monkeypatch, c
     assert told == {"qwen-7b": "", "other": "", "twin": "qwen-7b"}
     assert "| LORO (twin, τ=10, N=3000), the same run as qwen-7b's |" in text
     assert "4 of 6 warm starts drawn, 2 more are the same runs" in capsys.readouterr().out
-    six = points(range(6), range(6))
-    assert len(data_quality.correlation_points([*six, {**six[0], "llm": "twin", "same_run_as": "llm-0"}])) == 6
-
-
-def test_the_two_numbers_of_updates_look_different():
-    size = [data_quality.size_of({"pretrain_steps": steps}) for steps in (1000, None, 3000)]
-    assert size == sorted(set(size))
 
 
 def test_the_warm_up_is_not_counted(tmp_path, monkeypatch):
@@ -164,23 +155,6 @@ def test_episodes_cut_off_early_are_compared_per_step(tmp_path, monkeypatch):
     assert "Pendulum, qwen-7b: the LLM's episodes were cut off after 50 steps, evaluations after 200." in text
 
 
-def test_open_markers_colours_and_the_line_at_zero():
-    new = {"same_run_as": None, "pretrain_steps": None}
-    point = dict.fromkeys(("quality_low", "quality_high", "gain_share_low", "gain_share_high"), np.nan)
-    rows = [
-        {**point, "env": env, "llm": "a", "quality": 0.5, "gain_share": 0.1, "per_step": per_step, **new}
-        for env, per_step in (("cartpole", False), ("pendulum", True))
-    ]
-    _, axes = plt.subplots()
-    data_quality.draw_panel(axes, rows, {"a": "o"})
-    plt.close("all")
-    dots = [line for line in axes.lines if line.get_marker() == "o"]
-    assert [same_color(dot.get_markerfacecolor(), "white") for dot in dots] == [False, True]
-    assert not same_color(dots[0].get_color(), dots[1].get_color())
-    assert any(list(line.get_ydata()) == [0, 0] for line in axes.lines)
-    assert len({data_quality.COLOURS[env] for env in envs.PAPER}) == 6
-
-
 @pytest.mark.parametrize(
     ("random", "online", "reason"),
     [
@@ -220,50 +194,6 @@ def test_missing_runs_are_absent_and_listed(tmp_path, monkeypatch):
     assert "- Pendulum: no runs yet of anything." in missing
 
 
-def points(qualities, gains, **values):
-    fixed = {"env": "cartpole", "per_step": False, "same_run_as": None, "pretrain_steps": 3000, **values}
-    pairs = zip(qualities, gains, strict=True)
-    return [{**fixed, "llm": f"llm-{k}", "quality": x, "gain_share": y} for k, (x, y) in enumerate(pairs)]
-
-
-def correlation(rows):
-    return data_quality.rank_correlation([data_quality.correlation_points(rows)])
-
-
-def test_the_rank_correlation_against_the_textbook_formula():
-    qualities, gains = [0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0], [3, 1, 2, 5, 4, 9, 7]
-    squares = sum((a - b) ** 2 for a, b in zip([1, 2, 3, 4, 5, 6, 7], [3, 1, 2, 5, 4, 7, 6], strict=True))
-    value, low, high = correlation(points(qualities, gains))
-    assert value == pytest.approx(1 - 6 * squares / (7 * 48))
-    assert -1 <= low < value < high <= 1
-    # A perfect order stays one in every resample that is not all one point.
-    assert correlation(points(qualities, qualities)) == pytest.approx((1, 1, 1))
-
-
-def test_an_environments_level_hides_no_correlation_within_it():
-    """Two environments in perfect order, the one with the higher qualities with the lower gains: Simpson's paradox."""
-    rows = [*points([1, 2, 3, 4], [11, 12, 13, 14]), *points([5, 6, 7], [1, 2, 3], env="frozen-lake")]
-    table = data_quality.correlation_points(rows)
-    assert correlation(rows)[0] < 0
-    parts = [part for _, part in table.groupby("env")]
-    assert data_quality.rank_correlation(parts) == pytest.approx((1, 1, 1))
-    assert "within environments 1.00 [1.00, 1.00], 7 points" in data_quality.correlation_text(rows)
-    assert data_quality.correlation_text(rows[:5]) == "" and "within" not in data_quality.correlation_text(
-        points(range(6), range(6))
-    )
-    # ranks less their mean: (-1.5, -0.5, 0.5, 1.5) in the first, (-1, 0, 1) turned over in the second
-    turned = [parts[0], parts[1].assign(gain_share=-parts[1].gain_share)]
-    assert data_quality.rank_correlation(turned)[0] == pytest.approx((5 - 2) / (5 + 2))
-
-
-def test_correlations_are_of_one_number_of_updates():
-    """Perfect order under either N; a mean over both would have the order of N where an LLM lacks one of them."""
-    seldom = points([1, 2, 3, 4, 5, 6], [11, 12, 13, 14, 15, 16], pretrain_steps=1000)
-    often = points([1, 2, 3, 4, 5, 6, 7], [1, 2, 3, 4, 5, 6, 7])
-    found = data_quality.correlations([*often, *seldom[3:], *seldom[:3]])
-    assert [(steps, whole[0], count) for steps, whole, _, count in found] == [("N=1000: ", 1, 6), ("N=3000: ", 1, 7)]
-
-
 def test_warm_starts_that_never_learn_are_one_finding(tmp_path, monkeypatch):
     runs = write_cartpole(tmp_path)
     for llm, level in (("a", 10), ("b", 10), ("c", 11)):
@@ -273,16 +203,6 @@ def test_warm_starts_that_never_learn_are_one_finding(tmp_path, monkeypatch):
         runs.append(write_run(tmp_path, "paper", "cartpole", f"loro_{llm}_tau10_n3000", values, 100))
     _, text = make(runs, tmp_path, monkeypatch)
     assert "CartPole: in 2 warm starts every evaluation after the warm-up has a return of 10.0," in text
-
-
-def test_no_rank_correlation_over_few_points():
-    six = points(range(6), range(6))
-    assert correlation(six) is not None
-    assert correlation(six[:5]) is None
-    assert correlation(six[:5] * 3) is None  # more settings of the same LLMs are no more evidence
-    assert correlation([*six[:5], {**six[5], "per_step": True}]) is None
-    assert correlation([*six[:5], {**six[5], "quality": np.nan}]) is None
-    assert correlation(points(range(6), [1] * 6)) is None
 
 
 def test_one_setting_can_be_asked_for(tmp_path, monkeypatch):
