@@ -44,13 +44,14 @@ def run(algorithm, arguments, monkeypatch):
 
 
 class Recorder(gymnasium.Wrapper):
-    """Remembers every step as the environment itself made it."""
+    """Remembers every step and every reset's seed as the environment itself made it."""
 
     def __init__(self, env):
         super().__init__(env)
-        self.steps, self.last = [], None
+        self.steps, self.last, self.resets = [], None, []
 
     def reset(self, **options):
+        self.resets.append(options.get("seed"))
         self.last, info = self.env.reset(**options)
         return self.last, info
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
+from recording import Recorder
 
 import envs
 from algos import ppo
@@ -230,25 +230,6 @@ def test_actions_are_sampled_with_the_probabilities_that_the_loss_uses(env_name)
         assert actions.float().mean().item() == pytest.approx(probability, abs=0.02)
 
 
-class Recorder(gymnasium.Wrapper):
-    """Remembers every step and every reset as the environment itself made it."""
-
-    def __init__(self, env):
-        super().__init__(env)
-        self.steps, self.last, self.resets = [], None, []
-
-    def reset(self, **options):
-        self.resets.append(options["seed"])
-        self.last, info = self.env.reset(**options)
-        return self.last, info
-
-    def step(self, action):
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        self.steps.append((self.last, action, reward, observation, terminated, terminated or truncated))
-        self.last = observation
-        return observation, reward, terminated, truncated, info
-
-
 @pytest.mark.parametrize("env_name", list(envs.ENVIRONMENTS))
 def test_rollout_holds_what_the_environments_did_and_no_reset(env_name):
     options = {"num_envs": 2, "num_steps": 60, "num_minibatches": 4, "iteration_steps": 110, "horizon": 23}
@@ -267,7 +248,8 @@ def test_rollout_holds_what_the_environments_did_and_no_reset(env_name):
             total = 0.0
             for row, step in zip(zip(*fields, strict=True), recorder.steps, strict=True):
                 x, action, reward, following, terminated, ended = row
-                s, played, r, s2, terminated_truly, ended_truly = step
+                s, played, r, s2, terminated_truly, truncated_truly = step
+                ended_truly = terminated_truly or truncated_truly
                 if agents.tabular:
                     s, s2 = np.eye(agents.inputs)[s], np.eye(agents.inputs)[s2]
                 np.testing.assert_array_equal(x, s)
@@ -303,11 +285,11 @@ def test_normalisation_knows_all_observations_and_discounted_returns(env_name):
         observations, sums = [], []
         for recorder in environments.envs[i]:
             running = 0.0
-            for observation, _, reward, _, _, ended in recorder.steps:
+            for observation, _, reward, _, terminated, truncated in recorder.steps:
                 running = reward + 0.9 * running
                 observations.append(observation)
                 sums.append(running)
-                running = 0.0 if ended else running
+                running = 0.0 if terminated or truncated else running
         found = [agents.return_moments[i, :2, 0], agents.observation_moments[i, :2]]
         wanted = [[np.mean(sums), np.var(sums)], [np.mean(observations, axis=0), np.var(observations, axis=0)]]
         for moments, plain in list(zip(found, wanted, strict=True))[: 1 if agents.tabular else 2]:
