@@ -30,11 +30,12 @@ def environments_of(wildcards):
 
 def main_runs(prefix, env, wildcards):
     """List an environment's runs under `prefix`: those that the main figure draws, or all that the table lists."""
+    drawn = {"paper": DRAWN_ARMS, "released": ("loro",)}
     trained = [
         (protocol, arm_file(arm))
         for protocol, arms in config["arms"].items()
         for arm in arms
-        if arm in DRAWN_ARMS or "figure" not in wildcards.keys()
+        if arm in drawn[protocol] or "figure" not in wildcards.keys()
     ]
     policies = [("paper", f"llm-policy_{MAIN_LLM}"), ("paper", "random-policy")]
     return [f"{prefix}results/runs/{protocol}/{env}/{run}.csv" for protocol, run in trained + policies]
@@ -69,11 +70,16 @@ def published_runs(wildcards):
     return there(paths)
 
 
+def under_both(prefix, env, runs):
+    """List runs under `paper`, and those of them whose arm the configuration has there under `released`."""
+    released = [run for run in runs if read_name(run).arm in config["arms"].get("released", [])]
+    both = [("paper", run) for run in runs] + [("released", run) for run in released]
+    return [f"{prefix}results/runs/{protocol}/{env}/{run}.csv" for protocol, run in both]
+
+
 def grid_runs(prefix, wildcards):
-    """List the runs that one of the paper's other figures shows: all arms under `paper`, loro under `released` too."""
-    runs = runs_of(wildcards.kind, wildcards.env)
-    both = [("paper", run) for run in runs] + [("released", run) for run in runs if run.startswith("loro_")]
-    return [f"{prefix}results/runs/{protocol}/{wildcards.env}/{run}.csv" for protocol, run in both]
+    """List the runs that one of the paper's other figures shows, under both protocols."""
+    return under_both(prefix, wildcards.env, runs_of(wildcards.kind, wildcards.env))
 
 
 def published_grid_runs(wildcards):
@@ -141,14 +147,13 @@ def defect_controls(prefix):
 
 
 def claimed_runs(prefix):
-    """List the runs that the paper's claims are about: under `paper`, and LORO under `released` too."""
+    """List the runs that the paper's claims are about, under both protocols."""
     runs = []
     content = yaml.safe_load(Path("config/claims.yaml").read_text())
     for claim in content["claims"]:
         arms = [claim["arm"], *([claim["against"]] if "against" in claim else [])]
         for env in [env for env in claim.get("environments", content["environments"]) if env in ENVIRONMENTS]:
-            runs += [f"{prefix}results/runs/paper/{env}/{arm}.csv" for arm in arms]
-            runs += [f"{prefix}results/runs/released/{env}/{arm}.csv" for arm in arms if arm.startswith("loro_")]
+            runs += under_both(prefix, env, arms)
     return list(dict.fromkeys(runs))
 
 
@@ -244,9 +249,10 @@ def training_seeds(wildcards):
     seeds = config["seeds"]
     if again := replication(wildcards):
         return again["seeds"]
-    if wildcards.arm in MAIN_RUNS:
+    own_network = wildcards.protocol == "paper" or wildcards.arm.startswith("loro-carry-over")
+    chains = not own_network and wildcards.arm.startswith("loro")
+    if wildcards.arm in MAIN_RUNS and (chains or wildcards.protocol == "paper"):
         return seeds[wildcards.protocol][wildcards.env]
-    chains = wildcards.protocol == "released" and not wildcards.arm.startswith("loro-carry-over")
     return seeds["others"]["released" if chains else "paper"]
 
 

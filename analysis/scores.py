@@ -46,6 +46,8 @@ from envs.errors import UsageError, run_command_line
 from envs.files import check_outputs, write_text
 
 FEWEST = {"paper": 5, "released": 3}
+RELEASED = ("online", "loro", "mix", "pretrain-on-policy", "pretrain-random")
+"""The arms that the authors' code has."""
 """Seeds (chains) below which a cell is named in the table's foot."""
 
 
@@ -286,19 +288,19 @@ def improvement_lines(table: pd.DataFrame) -> list[str]:
     return table_lines(["protocol", "over", "arm > other", *titles], lines)
 
 
-def wanted(protocol: str, env: str, arms: list[str]) -> list[str]:
-    """Return the runs that the paper's figures and the comparisons need: under `released` LORO alone."""
-    names = [*arms, *(run for kind in figures_of(env) for run in runs_of(kind, env))]
-    names = names if protocol == "paper" else [name for name in names if name.startswith("loro_")]
-    return list(dict.fromkeys(names))
+def absent_runs(runs: Runs, protocol: str, env: str, arms: list[str]) -> list[str]:
+    """Return which runs that the paper's figures and the comparisons need are not there."""
+    wanted = dict.fromkeys([*arms, *(run for kind in figures_of(env) for run in runs_of(kind, env))])
+    if protocol == "released":  # where a run of `paper` may stand for one, it does
+        return [name for name in wanted if read_name(name).arm in RELEASED and released_run(runs, env, name) is None]
+    return [name for name in wanted if (protocol, env, name) not in runs]
 
 
 def missing_lines(runs: Runs, arms: list[str]) -> list[str]:
     """Say what is not there: cells, seeds, and environments that the comparisons had to leave out."""
     lines, shown = [], environments_about(env for _, env, _ in runs)
     for protocol, env in product(FEWEST, shown):
-        absent = [name for name in wanted(protocol, env, arms) if (protocol, env, name) not in runs]
-        if absent:
+        if absent := absent_runs(runs, protocol, env, arms):
             lines.append(f"- {envs.get(env).title}, {protocol}: no runs yet of {', '.join(absent)}.")
     for (protocol, env, name), run in runs.items():
         seeds = run.table.seed.nunique()
