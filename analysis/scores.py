@@ -28,6 +28,7 @@ import tyro
 
 import envs
 from analysis.arms import read_name
+from analysis.fidelity import released_run
 from analysis.figure_lines import figures_of, runs_of
 from analysis.main_table import ARMS, title_of
 from analysis.measures import AXES, common_extent, cumulative, length, measurable
@@ -46,10 +47,9 @@ from envs.errors import UsageError, run_command_line
 from envs.files import check_outputs, write_text
 
 FEWEST = {"paper": 5, "released": 3}
+"""Seeds (chains) below which a cell is named in the table's foot."""
 RELEASED = ("online", "loro", "mix", "pretrain-on-policy", "pretrain-random")
 """The arms that the authors' code has."""
-"""Seeds (chains) below which a cell is named in the table's foot."""
-
 
 INTRODUCTION = """\
 # Scores, over iterations and over environment steps
