@@ -24,7 +24,14 @@ from snakemake.exceptions import WorkflowError
 import envs
 from analysis.arms import read_name, run_name
 from analysis.bins import countable
-from analysis.configuration import mistake_in, mistake_in_llm, mistake_in_run, schema_mistake, shipped_episodes
+from analysis.configuration import (
+    episodes_of,
+    mistake_in,
+    mistake_in_llm,
+    mistake_in_run,
+    schema_mistake,
+    shipped_episodes,
+)
 from analysis.figure_lines import KINDS, figures_of, runs_of
 from analysis.protocols import DIFFERENCES, difference_of
 
@@ -629,9 +636,9 @@ rule coverage:
     message:
         "What the data covers of what final policies do"
     input:
-        runs=covered_runs,
-        policies=lambda wildcards: [run.replace(".csv", ".policy.safetensors") for run in covered_runs(wildcards)],
-        datasets=[dataset(env, llm) for env in COUNTABLE for llm in [*PLAYERS, "random"]],
+        runs=covered_policies(),
+        policies=[run.replace(".csv", ".policy.safetensors") for run in covered_policies()],
+        datasets=[dataset(env, llm) for env in COUNTABLE for llm in [*config["llms"], "random"] if plays(env, llm)],
     output:
         f"{TREE}/results/coverage.csv",
     log:
@@ -647,7 +654,7 @@ rule fresh_coverage_figure:
         "Drawing {output.pdf}"
     input:
         measured=f"{TREE}/results/coverage.csv",
-        runs=quality_runs(f"{TREE}/", distinct_players),
+        runs=covered_runs(f"{TREE}/", distinct_players),
     output:
         pdf=f"{TREE}/paper_figs/coverage.pdf",
         png=f"{TREE}/paper_figs/coverage.png",
@@ -657,13 +664,13 @@ rule fresh_coverage_figure:
         f"{TREE}/logs/tables/coverage.log",
     shell:
         "python -m analysis.coverage_figure --measured {input.measured} --runs {input.runs} --output {output.pdf}"
-        " --table {output.csv} > {log} 2>&1"
+        f" --table {{output.csv}} --tau {TAU} > {{log}} 2>&1"
 
 
 use rule fresh_coverage_figure as coverage_figure with:
     input:
         measured="results/coverage.csv",
-        runs=there(quality_runs("", lambda env: PLAYERS)),
+        runs=there(covered_runs("", lambda env: PLAYERS)),
     output:
         pdf="paper_figs/{coverage}.pdf",
         png=shown("paper_figs/{coverage}.png", "coverage", "4 Beyond the paper"),

@@ -3,14 +3,15 @@
     python -m analysis.coverage --runs rerun/results/runs/paper/*/*.csv \\
         --datasets rerun/results/datasets/*/{qwen-7b,random} --output rerun/results/coverage.csv
 
-For every run that left its final networks (<run>.policy.safetensors) and every dataset of its environment, of which
-the first tau episodes count: the share of the state-action pairs that the final greedy policy visits that the data
-contains, weighted by visits and not, and the surrogate transfer coefficient of the paper, the largest
-d_final(s, a) / d_data(s, a), infinite where the data misses a pair. d is the share of visits, time steps merged.
+For every run that left its final networks (<run>.policy.safetensors): the share of the state-action pairs that the
+final greedy policy visits that the data contains, weighted by visits and not, and the surrogate transfer coefficient of
+the paper, the largest d_final(s, a) / d_data(s, a), infinite where the data misses a pair. d is the share of visits,
+time steps merged. A warm start is held against the episodes that it began with; online RL, which owes nothing to any
+data, against the first 10, 20 and 30 episodes of every dataset of its environment.
 
 In the grid worlds d_final is exact: the distribution over states is propagated through the known transition matrix,
 from the start for as many steps as an evaluation has; their optimal policy (discount 0.99, value iteration) is measured
-beside the learnt ones. Elsewhere greedy episodes are played, with seeds of their own, and states are put into bins
+as online RL's is. Elsewhere greedy episodes are played, with seeds of their own, and states are put into bins
 (analysis/bins.py); the same with half and with twice as many bins a dimension shows how much the bins matter. An action
 of Pendulum is one of five equal ranges of torque; actions of Pong that do the same count as one.
 
@@ -46,8 +47,8 @@ OPTIMAL = "optimal"
 FIRST_SEED = 1_000_000
 """Reset seed of the first evaluation episode."""
 DISCOUNT = 0.99
-KEY = ["env", "policy", "data"]
-COLUMNS = [*KEY, "run_sha256", "episodes", "visits_in_data", "pairs_in_data", "method", "seeds", "final_return"]
+KEY = ["env", "policy", "data", "episodes"]
+COLUMNS = [*KEY, "run_sha256", "visits_in_data", "pairs_in_data", "method", "seeds", "final_return"]
 COLUMNS += ["pairs_visited", "coverage", "coverage_low", "coverage_high"]
 COLUMNS += ["coverage_unweighted", "coverage_unweighted_low", "coverage_unweighted_high"]
 COLUMNS += ["coefficient", "infinite", "coefficient_covered", "coverage_half_bins", "coverage_double_bins"]
@@ -63,8 +64,8 @@ class Args:
     """the dataset folders .../<env>/<llm>"""
     output: Path
     """the CSV to write"""
-    tau: int = 10
-    """episodes of a dataset that count for runs that have no tau of their own"""
+    tau: tuple[int, ...] = (10, 20, 30)
+    """how many episodes of a dataset count for policies with no tau of their own: online RL's and the optimal ones"""
     episodes: int = 20
     """greedy episodes of each agent, where d_final is sampled and chance plays a part"""
 
@@ -267,7 +268,6 @@ def row_of(env: str, visits: list[Visits], episodes: list[Episode]) -> dict[str,
         by_factor[factor] = [measure(agent.frequencies(env, factor), data) for agent in visits]
     measures = by_factor[AS_STATED]
     row: dict[str, object] = {
-        "episodes": len(episodes),
         "visits_in_data": sum(map(len, episodes)),
         "pairs_in_data": len(data_frequencies(env, episodes, AS_STATED).pairs),
         "method": "sampled" if env in GRIDS else "exact",
@@ -297,21 +297,22 @@ def mean_coverage(measures: list[Measures]) -> float:
 def measured(
     runs: Iterable[Run], datasets: dict[tuple[str, str], list[Episode]], args: Args
 ) -> Iterator[dict[str, object]]:
-    """Measure every final policy, and the grid worlds' optimal ones, on every dataset that holds tau episodes."""
+    """Measure warm starts on their own data, and online RL and the grid worlds' optimal policies on all data."""
     for env in envs.ENVIRONMENTS:
         data = {llm: episodes for (of, llm), episodes in datasets.items() if of == env}
+        everything = [(llm, tau) for llm in data for tau in args.tau]
         here = sorted((run for run in runs if run.env == env), key=lambda run: (MEASURED.index(run.arm), run.path.stem))
+        policies: list[tuple[str, str | None, list[Visits], list[tuple[str, int]]]] = []
         if here and env not in GRIDS:
-            optimal = [propagate(env, optimal_policy(env))]
-            for llm, episodes in data.items():
-                if len(episodes) >= args.tau:
-                    yield {"env": env, "policy": OPTIMAL, "data": llm} | row_of(env, optimal, episodes[: args.tau])
+            policies.append((OPTIMAL, None, [propagate(env, optimal_policy(env))], everything))
         for run in here:
-            visits, tau, digest = visits_of(run, args.episodes), run.tau or args.tau, sha256(run.path)
-            for llm, episodes in data.items():
-                if len(episodes) >= tau:
-                    named = {"env": env, "policy": run.path.stem, "data": llm, "run_sha256": digest}
-                    yield named | row_of(env, visits, episodes[:tau])
+            own = [(run.llm, run.tau)] if run.arm in WARM_STARTS else everything
+            policies.append((run.path.stem, sha256(run.path), visits_of(run, args.episodes), own))
+        for name, digest, visits, held_against in policies:
+            for llm, tau in held_against:
+                if len(data.get(llm, [])) >= tau:
+                    named = {"env": env, "policy": name, "data": llm, "episodes": tau, "run_sha256": digest}
+                    yield named | row_of(env, visits, data[llm][:tau])
 
 
 def read_measured(path: Path) -> pd.DataFrame:
@@ -343,7 +344,7 @@ def read_datasets(folders: tuple[Path, ...]) -> dict[tuple[str, str], list[Episo
 def main() -> None:
     """Measure and write."""
     args = tyro.cli(Args)
-    if args.tau < 1 or args.episodes < 1:
+    if not args.tau or min(*args.tau, args.episodes) < 1:
         raise UsageError("--tau and --episodes must be at least 1.")
     runs = by_name([run for run in map(read_run, args.runs) if run.arm in MEASURED]).values()
     left = [run for run in runs if policy_file(run).exists()]
@@ -356,7 +357,7 @@ def main() -> None:
         raise UsageError(f"{told}.")
     rows = list(measured(left, read_datasets(args.datasets), args))
     if not rows:
-        raise UsageError(f"Nothing can be measured: no dataset of the runs' environments holds {args.tau} episodes.")
+        raise UsageError("Nothing can be measured: no dataset of the runs holds as many episodes as they ask for.")
     write_text(
         args.output, pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, float_format="%.8g", lineterminator="\n")
     )

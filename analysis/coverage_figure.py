@@ -4,12 +4,14 @@
         --output paper_figs/coverage.pdf --table results/tables/coverage.csv
 
 `analysis.coverage` measures; this draws, for the runs given: the share of a warm start's own final policy that its own
-data contains, against what the warm start gained over online RL (analysis/gains.py). A policy learnt from
-data tends to stay where the data is, even a bad one, so that the table has the data's share of what online RL's and the
-optimal policy visit too. What was measured of another run than the one given is left out, and named.
+data contains, against what the warm start gained over online RL (analysis/gains.py). A policy learnt from data tends to
+stay where the data is, even a bad one, so that the table has the data's share of what online RL's and the optimal
+policy visit too. What was measured of another run than the one given is left out, and named. The first 20 episodes of
+an LLM contain its first ten: a dataset is one point of the figure, with `--tau`.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +33,8 @@ from analysis.wording import estimate, fixed, short, table_lines
 from envs.errors import UsageError, run_command_line
 from envs.files import check_outputs, sha256, write_text
 
+FREE = ("online", OPTIMAL)
+"""The policies that owe nothing to any data."""
 GAIN = ("gain_share", "gain_share_low", "gain_share_high")
 
 
@@ -46,6 +50,8 @@ class Args:
     """the PDF to write; the PNG goes beside it"""
     table: Path
     """the CSV to write; the .md goes beside it"""
+    tau: int | None = None
+    """draw and correlate only warm starts from this number of LLM episodes; the table has them all"""
 
 
 # --- The table -------------------------------------------------------------------------------------------------------
@@ -72,10 +78,16 @@ def tidy(named: dict[tuple[str, str, str], Run], measured: pd.DataFrame) -> tupl
         for run in [*policies, *(run for run in runs if run not in unmeasured + stale)]:
             name = run.path.stem if run else OPTIMAL
             found = here[here.policy == name]
-            if lacking := sorted(set(here.data) - set(found.data)):
-                missing.append(f"{title}: {name} was not measured on {', '.join(lacking)}.")
+            if name in FREE and (lacking := sorted(measured_on(here, FREE) - measured_on(here, [name]))):
+                those = ", ".join(f"{data} ({episodes} episodes)" for data, episodes in lacking)
+                missing.append(f"{title}: {name} was not measured on {those}.")
             rows += [row_of(row, run, named, repeated) for row in found.to_dict("records")]
     return rows, missing
+
+
+def measured_on(table: pd.DataFrame, policies: Iterable[str]) -> set[tuple[str, int]]:
+    """Return on which data, and how many episodes of it, any of some policies was measured."""
+    return set(table[table.policy.isin(policies)][["data", "episodes"]].itertuples(index=False, name=None))
 
 
 def row_of(
@@ -105,10 +117,10 @@ def gain_of(run: Run, named: dict[tuple[str, str, str], Run]) -> dict[str, float
 INTRODUCTION = """\
 # What the LLM's data contains of what the final policy does
 
-Coverage: the share of the final greedy policy's visits whose state-action pair is among the first τ episodes of the
-data; unweighted: the share of the distinct pairs that it visits. Means over agents [95% bootstrap interval]. Transfer
-coefficient: the largest d_final(s, a) / d_data(s, a), median over agents; infinite for an agent that visits a pair
-which the data misses. In parentheses the same over the pairs that the data contains.
+Coverage: the share of the final greedy policy's visits whose state-action pair is among the data's first episodes, as
+many as a warm start began with; unweighted: the share of the distinct pairs that it visits. Means over agents [95%
+bootstrap interval]. Transfer coefficient: the largest d_final(s, a) / d_data(s, a), median over agents; infinite for an
+agent that visits a pair which the data misses. In parentheses the same over the pairs that the data contains.
 
 Exact in FrozenLake and CliffWalking. Elsewhere sampled, with states in bins, which flatter: two states in one bin count
 as one. Coverage with half and with twice as many bins a dimension is beside it. A coefficient over bins is the noisier
@@ -159,7 +171,7 @@ def name_of(row: dict) -> str:
     return "the optimal policy" if row["arm"] == OPTIMAL else title_of(row)
 
 
-def markdown(rows: list[dict], missing: list[str]) -> str:
+def markdown(rows: list[dict], missing: list[str], tau: int | None) -> str:
     """Return the tables for reading: warm starts and their own data, then policies that owe nothing to the data."""
     head = ["pairs in the data", "agents", "coverage", "unweighted", "half, twice the bins", "transfer coefficient"]
     lines = [INTRODUCTION, *bins_lines(), "", "## Warm starts and the data that they began with", ""]
@@ -168,17 +180,25 @@ def markdown(rows: list[dict], missing: list[str]) -> str:
         same = f", the same run as {row['same_run_as']}'s" if row["same_run_as"] else ""
         warm.append([envs.get(row["env"]).title, name_of(row) + same, *cells(row), estimate(row, "gain_share", short)])
     lines += table_lines(["environment", "arm", *head, "gain, share"], warm)
+    episodes = f" of warm starts from {tau} episodes" if tau else ""
     for arm in WARM_STARTS:
-        if text := correlation_text(points(rows, arm)):
-            lines += ["", f"{ARMS[arm]}, coverage and gain: {text}."]
-        if text := correlation_text(by_optimal_policy(rows, arm)):
-            lines += ["", f"{ARMS[arm]}, the optimal policy's coverage and gain: {text}."]
+        drawn = points(rows, arm, tau)
+        if text := correlation_text(drawn):
+            lines += ["", f"{ARMS[arm]}, coverage and gain{episodes}: {text}."]
+        if text := correlation_text(by_optimal_policy(rows, drawn)):
+            lines += ["", f"{ARMS[arm]}, the optimal policy's coverage and gain{episodes}: {text}."]
     lines += ["", CORRELATION]
     lines += ["", "## Policies that owe nothing to the data", ""]
     for row in (row for row in rows if row["llm"] is None):
-        first = [envs.get(row["env"]).title, name_of(row), short(row["final_return"]), str(row["data"])]
+        first = [
+            envs.get(row["env"]).title,
+            name_of(row),
+            short(row["final_return"]),
+            row["data"],
+            str(row["episodes"]),
+        ]
         other.append([*first, *cells(row)])
-    lines += table_lines(["environment", "policy", "its return", "data", *head], other)
+    lines += table_lines(["environment", "policy", "its return", "data", "episodes", *head], other)
     lines += ["", "## Read with care", "", CARE.rstrip()]
     lines += ["", "## Missing", "", "Warm starts that were not trained are named in data_quality.md.", ""]
     lines += [f"- {line}" for line in missing]
@@ -188,32 +208,37 @@ def markdown(rows: list[dict], missing: list[str]) -> str:
 # --- The figure ------------------------------------------------------------------------------------------------------
 
 
-def points(rows: list[dict], arm: str) -> list[dict]:
+def points(rows: list[dict], arm: str, tau: int | None) -> list[dict]:
     """Return one arm's points; their coverage is what is correlated with the gain."""
     return [
         row | {"quality": row["coverage"], "per_step": False}
         for row in rows
-        if row["own_data"] and row["arm"] == arm and math.isfinite(row["gain_share"]) and not row["same_run_as"]
+        if row["own_data"] and row["arm"] == arm and tau in (None, row["tau"])
+        if math.isfinite(row["gain_share"]) and not row["same_run_as"]
     ]
 
 
-def by_optimal_policy(rows: list[dict], arm: str) -> list[dict]:
-    """Return one arm's points where an optimal policy is known, with its coverage: it owes nothing to the data."""
-    covered = {(row["env"], row["data"]): row["coverage"] for row in rows if row["arm"] == OPTIMAL}
-    found = [(row, (row["env"], row["data"])) for row in points(rows, arm)]
-    return [row | {"quality": covered[key]} for row, key in found if key in covered]
+def by_optimal_policy(rows: list[dict], points: list[dict]) -> list[dict]:
+    """Return the points where an optimal policy is known, with its coverage: it owes nothing to the data."""
+    covered = {where(row): row["coverage"] for row in rows if row["arm"] == OPTIMAL}
+    return [row | {"quality": covered[where(row)]} for row in points if where(row) in covered]
 
 
-def draw(rows: list[dict]) -> plt.Figure:
+def where(row: dict) -> tuple[str, str, int]:
+    """Return which data a row is about."""
+    return row["env"], row["data"], row["episodes"]
+
+
+def draw(rows: list[dict], tau: int | None) -> plt.Figure:
     """Return the figure at column width, a panel for each kind of warm start that has points."""
-    shown = {arm: points(rows, arm) for arm in WARM_STARTS}
+    shown = {arm: points(rows, arm, tau) for arm in WARM_STARTS}
     if not any(shown.values()):
         raise UsageError(
             "No point can be drawn: a point needs a warm start's final policy, its dataset, and runs of online RL and "
             "of the random policy between which its environment has a scale."
         )
     label = "coverage: share of the final policy's visits\nwhose state-action pair is in the LLM's data"
-    figure, panels = draw_points(shown, "coverage", label)
+    figure, panels = draw_points(shown, "coverage", label, unseen={row["env"] for row in rows if row["own_data"]})
     panels[-1].set_xlim(-0.03, 1.03)
     return figure
 
@@ -227,13 +252,13 @@ def main() -> None:
     if not rows:
         raise UsageError(f"{args.measured} has no row of these runs: {' '.join(missing)}")
     plt.rcParams.update(STYLE)
-    figure = draw(rows)
+    figure = draw(rows, args.tau)
     table = pd.DataFrame(rows).astype(dict.fromkeys(("tau", "pretrain_steps"), "Int64"))
     csv = table.to_csv(index=False, float_format="%.8g", lineterminator="\n")
     write_text(args.table.with_suffix(".csv"), csv)
-    write_text(args.table.with_suffix(".md"), markdown(rows, missing))
+    write_text(args.table.with_suffix(".md"), markdown(rows, missing, args.tau))
     save_figure(figure, args.output)
-    shown = sum(len(points(rows, arm)) for arm in WARM_STARTS)
+    shown = sum(len(points(rows, arm, args.tau)) for arm in WARM_STARTS)
     print(f"{args.table}: {len(rows)} rows, {shown} points drawn.")
 
 

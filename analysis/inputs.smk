@@ -108,6 +108,11 @@ def dataset(env, llm):
     return str(shipped or f"{TREE}/results/datasets/{env}/{llm}/meta.json")
 
 
+def plays(env, llm):
+    """Return whether an LLM, or random play, has episodes in an environment; the authors' do not have them in all."""
+    return episodes_of(config, env, llm) is not None
+
+
 def episodes_digest(env, llm):
     """Return what tells an LLM's shipped episodes from others', or its name where none are shipped."""
     meta = Path(dataset(env, llm))
@@ -265,9 +270,15 @@ def training_minutes(wildcards):
     return 10 + 2 * steps * milliseconds // 60_000
 
 
-def covered_runs(wildcards):
-    """List the runs whose final policies are held against the data: online RL, and warm starts from each LLM."""
-    runs = [run for run in quality_runs(f"{TREE}/", distinct_players) if "-policy" not in Path(run).stem]
+def covered_runs(prefix, players):
+    """List online RL, random play and all warm starts, from our LLMs' episodes and in the paper's figures."""
+    paper = [run for run in warm_starts(prefix) if "/runs/paper/" in run]
+    return list(dict.fromkeys([*quality_runs(prefix, players), *paper]))
+
+
+def covered_policies():
+    """List the runs whose final policies are held against the data."""
+    runs = [run for run in covered_runs(f"{TREE}/", distinct_players) if "-policy" not in Path(run).stem]
     return [run for run in runs if Path(run).parent.name in COUNTABLE]
 
 

@@ -243,13 +243,14 @@ def measure_tree(tree, monkeypatch, **options):
     return output
 
 
-def draw_tree(tree, monkeypatch, measured):
+def draw_tree(tree, monkeypatch, measured, **options):
     folder, runs, _ = tree
     figures, keep = [], coverage_figure.draw
     monkeypatch.setattr(plt, "close", lambda *_: None)
-    monkeypatch.setattr(coverage_figure, "draw", lambda rows: figures.append(keep(rows)) or figures[-1])
+    monkeypatch.setattr(coverage_figure, "draw", lambda *given: figures.append(keep(*given)) or figures[-1])
     table, output = folder / "t" / "coverage.csv", folder / "f" / "coverage.pdf"
-    run_program(coverage_figure, monkeypatch, measured=[measured], runs=runs, output=[output], table=[table])
+    files = {"measured": [measured], "runs": runs, "output": [output], "table": [table]}
+    run_program(coverage_figure, monkeypatch, **files, **options)
     with table.open() as file:
         rows = {(row["env"], row["policy"], row["data"]): row for row in csv.DictReader(file)}
     return rows, (folder / "t" / "coverage.md").read_text(), figures[0]
@@ -271,7 +272,7 @@ def test_the_first_tau_episodes_count_and_pairs_are_counted_by_hand(tree, monkey
     # After the warm-up LORO has -18; online RL eight times -100 and twenty times -20; random play is -2100.
     gain = (-18 - (8 * -100 + 20 * -20) / 28) / (-20 + 2100)
     assert float(row["gain_share"]) == pytest.approx(gain, rel=1e-5)
-    assert len(rows) == 1  # the optimal policy is measured on ten episodes, unless --tau says otherwise
+    assert len(rows) == 1  # the optimal policy is measured on ten episodes or more, unless --tau says otherwise
     (axes,) = figure.axes
     (container,) = axes.containers
     assert container[0].get_xydata()[0] == pytest.approx([11 / 13, gain], rel=1e-5)
@@ -286,18 +287,52 @@ def test_policies_without_data_of_their_own_take_tau_from_the_command_line(tree,
     row = rows["cliff-walking", "optimal", "qwen-7b"]
     assert float(row["coverage"]) == pytest.approx(1) and row["infinite"] == "0"
     assert float(row["coefficient"]) == pytest.approx((1 / 13) / (1 / 28))
-    assert "| CliffWalking | the optimal policy | −13.0 | qwen-7b | 13 of 28 | 1 | 1.00 | 1.00 |  | 2.2 |" in text
+    assert "| CliffWalking | the optimal policy | −13.0 | qwen-7b | 3 | 13 of 28 | 1 | 1.00 | 1.00 |  | 2.2 |" in text
 
 
 def test_what_was_not_measured_is_named(tree, monkeypatch):
-    folder, _, datasets = tree
-    first, second, _ = load_dataset(datasets[0], "cliff-walking")
-    datasets.append(folder / "datasets" / "cliff-walking" / "short")
-    save_dataset(datasets[-1], "cliff-walking", [first, second], {"policy": "short"})
-    _, text, _ = make(tree, monkeypatch, tau=[3])
+    save_file(walker(PATH), tree[1][0].with_suffix(".policy.safetensors"))
+    measured = measure_tree(tree, monkeypatch, tau=[2, 3])
+    lines = measured.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith("cliff-walking,online,qwen-7b,3,")]
+    assert len(kept) == len(lines) - 1
+    measured.write_text("".join(kept))
+    _, text, _ = draw_tree(tree, monkeypatch, measured)
     missing = text.split("## Missing")[1]
-    assert "- CliffWalking: optimal was not measured on short." in missing  # which holds two episodes, not three
+    assert "- CliffWalking: online was not measured on qwen-7b (3 episodes)." in missing
+    assert "optimal was not" not in missing and f"{LORO} was not" not in missing
     assert "- CartPole: no runs." in missing
+
+
+def test_a_warm_start_is_held_against_its_own_data_only(tree, monkeypatch):
+    folder, runs, datasets = tree
+    save_file(walker(PATH), runs[0].with_suffix(".policy.safetensors"))
+    datasets.append(folder / "datasets" / "cliff-walking" / "other")
+    save_dataset(datasets[-1], "cliff-walking", load_dataset(datasets[0], "cliff-walking"), {"policy": "other"})
+    with measure_tree(tree, monkeypatch, tau=[1, 3]).open() as file:
+        found = {(row["policy"], row["data"], row["episodes"]) for row in csv.DictReader(file)}
+    free = {(policy, data, tau) for policy in ("online", "optimal") for data in ("qwen-7b", "other") for tau in "13"}
+    assert found == free | {(LORO, "qwen-7b", "2")}
+
+
+def test_one_number_of_episodes_is_drawn_and_correlated_and_the_table_has_all(tree, monkeypatch):
+    folder, runs, _ = tree
+    more = LORO.replace("tau2", "tau3")
+    curves = np.array([-50.0] * 3 + [-30.0] * 27) + np.reshape([-1, 1], (-1, 1, 1))
+    runs.append(write_run(folder, "paper", "cliff-walking", more, curves))
+    save_file(walker(PATH), runs[-1].with_suffix(".policy.safetensors"))
+    measured = measure_tree(tree, monkeypatch, tau=[2, 3])
+    rows, text, figure = draw_tree(tree, monkeypatch, measured, tau=[3])
+    (container,) = figure.axes[0].containers
+    assert container[0].get_xdata()[0] == float(rows["cliff-walking", more, "qwen-7b"]["coverage"]) == 1
+    assert "LORO (qwen-7b, τ=2, N=1000)" in text and "LORO (qwen-7b, τ=3, N=1000)" in text
+
+
+def test_the_optimal_policys_coverage_is_of_as_many_episodes_as_the_warm_start_had():
+    of = {"env": "cliff-walking", "data": "qwen-7b"}
+    optimal = [{**of, "arm": "optimal", "episodes": tau, "coverage": tau / 10} for tau in (2, 3)]
+    found = coverage_figure.by_optimal_policy(optimal, [{**of, "episodes": 3}, {**of, "episodes": 4}])
+    assert [(point["episodes"], point["quality"]) for point in found] == [(3, 0.3)]
 
 
 def test_what_was_measured_of_another_run_is_left_out_and_named(tree, monkeypatch):
