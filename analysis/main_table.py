@@ -19,7 +19,7 @@ import tyro
 import envs
 from analysis.measures import STEPS_AFTER, SUM, UPDATES_AFTER, Pair
 from analysis.plotting import unlike_returns
-from analysis.runs import POLICIES, PROTOCOLS, Run, common_iterations, read_run
+from analysis.runs import POLICIES, PROTOCOLS, Run, common_iterations, read_run, too_few_seeds
 from analysis.statistics import bootstrap_interval, interquartile_mean
 from analysis.wording import Write, estimate, number, short, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
@@ -38,7 +38,9 @@ ARMS = {
     "random-policy": "random policy",
 }
 DIFFERENCES = {"difference": SUM, "after_at_equal_steps": STEPS_AFTER, "after_at_equal_updates": UPDATES_AFTER}
-"""The columns of differences from online RL, and what they measure."""
+"""The columns of differences from the baseline, and what they measure."""
+BASELINES = {"ppo-bc": "ppo"}
+"""What an arm is compared with: the same learner without an LLM. Where not said here, online RL."""
 INTRODUCTION = """\
 # {title}
 
@@ -50,12 +52,12 @@ intervals over few seeds are too narrow: meant to cover the true mean in 95% of 
 10 seeds, 83% with 5 and 75% with 3, were returns normal.
 """
 PAYS = """\
-Each arm minus online RL under the same protocol; independent seeds; in bold where the interval excludes 0. First the
-paper's measure, in which an LLM's episode of seven steps weighs as much as 200 steps of the learner. Then the return
-per evaluation without the warm-up: at equal environment steps with the LLM's own counted, which is how much better an
-agent is for the same experience, offline updates not counted; and at equal updates, the offline ones counted, with
-whatever number of steps they took (not known for PPO, whose updates are of another kind). P(arm > online): the share of
-pairs of seeds in which the arm's sum is higher, ties counting half.
+Each arm minus online RL under the same protocol, PPO after behaviour cloning minus PPO from scratch; independent seeds;
+in bold where the interval excludes 0. First the paper's measure, in which an LLM's episode of seven steps weighs as
+much as 200 steps of the learner. Then the return per evaluation without the warm-up: at equal environment steps with
+the LLM's own counted, which is how much better an agent is for the same experience, offline updates not counted; and at
+equal updates, the offline ones counted, with whatever number of steps they took (not known for PPO, whose updates are
+of another kind). P(arm > other): the share of pairs of seeds in which the arm's sum is higher, ties counting half.
 """
 
 
@@ -73,8 +75,8 @@ class Args:
     """the heading of the page"""
 
 
-def row_of(run: Run, online: Run | None, iterations: int) -> dict[str, object]:
-    """Return the tidy row of one run over `iterations`, and how it compares with `online`, if that is given."""
+def row_of(run: Run, baseline: Run | None, iterations: int) -> dict[str, object]:
+    """Return the tidy row of one run over `iterations`, and how it compares with `baseline`, if that is given."""
     values = run.curves()[:, :iterations].sum(axis=1)
     first = run.first_repeats()[:, :iterations].sum(axis=1)
     if run.arm in POLICIES:
@@ -102,11 +104,12 @@ def row_of(run: Run, online: Run | None, iterations: int) -> dict[str, object]:
         "first_repeat": float(np.mean(first)),
     }
     names = [f"{name}{part}" for name in DIFFERENCES for part in ("", "_low", "_high")]
-    if online is None:
-        return row | dict.fromkeys(["improvement", *names])
-    pair = Pair(run.env, run, online)
+    if baseline is None:
+        return row | dict.fromkeys(["baseline", "improvement", *names])
+    pair = Pair(run.env, run, baseline)
     numbers = [value for measure in DIFFERENCES.values() for value in pair.difference(measure)]
-    return row | {"improvement": pair.improvement(), **dict(zip(names, numbers, strict=True))}
+    compared = {"baseline": baseline.arm, "improvement": pair.improvement()}
+    return row | compared | dict(zip(names, numbers, strict=True))
 
 
 def tidy(runs: list[Run]) -> list[dict[str, object]]:
@@ -119,10 +122,11 @@ def tidy(runs: list[Run]) -> list[dict[str, object]]:
             raise UsageError(f"{previous.path} and {run.path} are the same run twice: give one.")
     rows = []
     for run in runs:
-        online = next((r for r in runs if (r.env, r.protocol, r.arm) == (run.env, run.protocol, "online")), None)
+        wanted = (run.env, run.protocol, BASELINES.get(run.arm, "online"))
+        baseline = next((r for r in runs if (r.env, r.protocol, r.arm) == wanted), None)
         # the published LORO is one chain, and its spread no sample to compare; our verdict rests on our own runs
         compared = run.arm not in ("online", *POLICIES) and run.protocol != "published"
-        rows.append(row_of(run, online if compared else None, common_iterations(runs, run.env)))
+        rows.append(row_of(run, baseline if compared else None, common_iterations(runs, run.env)))
     return rows
 
 
@@ -161,8 +165,9 @@ def settings(rows: list[dict], known: tuple[str, ...]) -> dict[str, dict[str, di
 def comparison(env: str, title: str, row: dict) -> list[str]:
     """Return the cells of the row that answers whether an arm's LLM data paid in `env`."""
     protocol = "" if row["protocol"] == "paper" else f", {row['protocol']} protocol"
+    against = "" if row["baseline"] == "online" else f", against {ARMS[row['baseline']]}"
     sums, *after = (bold(row, name, write) for name, write in zip(DIFFERENCES, (number, short, short), strict=True))
-    return [envs.get(env).title, title + protocol, sums, f"{row['improvement']:.2f}", *after]
+    return [envs.get(env).title, title + against + protocol, sums, f"{row['improvement']:.2f}", *after]
 
 
 def bold(row: dict, name: str, write: Write) -> str:
@@ -182,6 +187,11 @@ def notes(env: str, groups: dict[str, dict[str, dict]], unlike: list[str]) -> li
     ]
     if missing:
         lines.append(f"- {env}: no runs yet of {'; '.join(missing)}.")
+    for title, cells in groups.items():
+        for protocol, row in cells.items():
+            few = too_few_seeds(protocol, row["seeds"], row["repeats"])
+            if row["arm"] not in POLICIES and few:
+                lines.append(f"- {env}, {protocol} protocol: {title} has {few}.")
     rows = [row for cells in groups.values() for row in cells.values()]
     iterations = max((row["iterations"] for row in rows), default=0)
     if iterations != envs.get(env).iterations:
@@ -208,7 +218,7 @@ def markdown(runs: list[Run], rows: list[dict[str, object]], args: Args) -> str:
     lines = [INTRODUCTION.format(title=args.title), *table_lines([*head, "paper protocol"], sums)]
     if answers:
         lines += ["", "## Does the warm start pay?", "", PAYS]
-        head = ["environment", "arm", "sum over iterations [95% interval]", "P(arm > online)"]
+        head = ["environment", "arm", "sum over iterations [95% interval]", "P(arm > other)"]
         after = [f"after the warm-up, at equal {over}" for over in ("steps", "updates")]
         lines += table_lines([*head, *after], answers)
     if remarks:

@@ -19,6 +19,8 @@ from envs.files import sha256
 COLUMNS = ["seed", "repeat", "iteration", "env_steps", "train_return", "eval_return", "eval_length", "loss", "q_mean"]
 POLICIES = ("llm-policy", "random-policy")
 PROTOCOLS = ("published", "released", "paper")
+FEWEST = {"paper": 5, "released": 3}
+"""Seeds, or chains of repeats, that a run has at least."""
 
 
 @dataclass
@@ -93,6 +95,7 @@ def read_run(path: Path) -> Run:
     table, described = read_table(path), description(path)
     run = Run(path, protocol, env, **vars(named), table=table)
     check_description(run, described)
+    check_agents(run)
     return run
 
 
@@ -121,6 +124,14 @@ def read_own_run(path: Path) -> Run:
     )
     check_whole(run, described)
     return run
+
+
+def too_few_seeds(protocol: str, seeds: int, repeats: int) -> str | None:
+    """Say that a run has fewer seeds, or chains of repeats, than its protocol asks for; None where it has enough."""
+    if seeds >= FEWEST.get(protocol, 0):
+        return None
+    kind = "chain" if repeats > 1 else "seed"
+    return f"{seeds} {kind}{'s' * (seeds != 1)}, not {FEWEST[protocol]} or more"
 
 
 def environments_about(names: Iterable[str]) -> list[str]:
@@ -206,6 +217,23 @@ def check_description(run: Run, described: dict[str, Any]) -> None:
     check_whole(run, described)
 
 
+def check_agents(run: Run) -> None:
+    """Raise Failure where agents are none of their own: repeats of one network under `paper`, a seed that is another's.
+
+    Equal losses and values to the last digit, in every iteration, are of one agent: seeds draw other numbers.
+    """
+    if run.protocol == "paper" and run.arm != "loro-carry-over" and run.table.repeat.nunique() > 1:
+        raise Failure(f"{run.path} hands a network through repeats, and under paper only loro-carry-over does.")
+    firsts: dict[bytes, int] = {}
+    for seed, rows in run.table.groupby("seed"):
+        learnt = rows[["repeat", "iteration", "train_return", "eval_return", "loss", "q_mean"]]
+        if not rows.loss.notna().any():
+            continue
+        first = firsts.setdefault(learnt.to_numpy(dtype=np.float64).tobytes(), seed)
+        if first != seed:
+            raise Failure(f"{run.path} has the agent of seed {first} again as seed {seed}.")
+
+
 def check_whole(run: Run, described: dict[str, Any]) -> None:
     """Raise Failure where a run lacks seeds, repeats or iterations that its .json says were made."""
     told = described.get("arguments", {})
@@ -236,10 +264,18 @@ def _check_table(path: Path, table: pd.DataFrame) -> None:
         raise Failure(
             f"Run {path} has cells in seed, repeat, iteration, env_steps or eval_return that are not numbers."
         )
-    rows = table.seed.nunique() * table.repeat.nunique() * (table.iteration.max() + 1)
-    twice = table.duplicated(["seed", "repeat", "iteration"]).any()
-    if twice or table.iteration.min() < 0 or len(table) != rows:
-        raise Failure(f"Run {path} is incomplete: every seed and repeat must have every iteration, once.")
+    places = table[["seed", "repeat", "iteration"]]
+    if places.duplicated().any():
+        seed, repeat, iteration = places[places.duplicated()].iloc[0]
+        raise Failure(f"Run {path} is incomplete: it has seed {seed}, repeat {repeat}, iteration {iteration} twice.")
+    if table.iteration.min() < 0:
+        raise Failure(f"Run {path} has iterations below 0.")
+    agents = pd.MultiIndex.from_product([table.seed.unique(), table.repeat.unique()])
+    counts = places.groupby(["seed", "repeat"]).size().reindex(agents, fill_value=0)
+    iterations = table.iteration.max() + 1
+    for (seed, repeat), count in counts[counts != iterations].items():
+        there = f"{count} of {iterations} iterations"
+        raise Failure(f"Run {path} is incomplete: of seed {seed}, repeat {repeat} it has {there}.")
     if not np.isfinite(table.eval_return).all():
         raise Failure(f"Run {path} is incomplete: eval_return is not a finite number everywhere.")
 

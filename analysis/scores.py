@@ -32,7 +32,7 @@ from analysis.fidelity import released_run
 from analysis.figure_lines import figures_of, runs_of
 from analysis.main_table import ARMS, title_of
 from analysis.measures import AXES, common_extent, cumulative, length, measurable
-from analysis.runs import POLICIES, PROTOCOLS, Run, environments_about, read_runs
+from analysis.runs import FEWEST, POLICIES, PROTOCOLS, Run, environments_about, read_runs, too_few_seeds
 from analysis.scales import SCALES
 from analysis.statistics import (
     bootstrap_interval,
@@ -46,8 +46,6 @@ from analysis.wording import fixed, number, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
 from envs.files import check_outputs, write_text
 
-FEWEST = {"paper": 5, "released": 3}
-"""Seeds (chains) below which a cell is named in the table's foot."""
 RELEASED = ("online", "loro", "mix", "pretrain-on-policy", "pretrain-random")
 """The arms that the authors' code has."""
 
@@ -303,11 +301,9 @@ def missing_lines(runs: Runs, arms: list[str]) -> list[str]:
         if absent := absent_runs(runs, protocol, env, arms):
             lines.append(f"- {envs.get(env).title}, {protocol}: no runs yet of {', '.join(absent)}.")
     for (protocol, env, name), run in runs.items():
-        seeds = run.table.seed.nunique()
-        if run.arm not in POLICIES and seeds < FEWEST.get(protocol, 0):
-            kind = "chain" if run.table.repeat.nunique() > 1 else "seed"
-            count = f"{seeds} {kind}{'s' * (seeds != 1)}, not {FEWEST[protocol]} or more"
-            lines.append(f"- {envs.get(env).title}, {protocol}: {name} has {count}.")
+        few = too_few_seeds(protocol, run.table.seed.nunique(), run.table.repeat.nunique())
+        if run.arm not in POLICIES and few:
+            lines.append(f"- {envs.get(env).title}, {protocol}: {name} has {few}.")
     for protocol, over in product(PROTOCOLS, AXES):
         compared = compared_arms(runs, protocol, arms)
         shared = shared_environments(runs, protocol, compared, over)

@@ -61,6 +61,17 @@ def test_cumulative_rewards_differences_and_pairs(tmp_path, monkeypatch):
     assert "summed over 6 iterations, not the paper's 150" in text
 
 
+def test_imitation_is_compared_with_the_same_learner_without_it(tmp_path, monkeypatch):
+    levels = {"online": 50.0, "ppo": 30.0, "ppo-bc_qwen-7b_tau2_n10": 37.0}
+    paths = [write_run(tmp_path, "paper", "cartpole", arm, np.full((2, 1, 6), level)) for arm, level in levels.items()]
+    rows, text = tabulate(paths, tmp_path, monkeypatch)
+    clone, ppo = rows["cartpole", "ppo-bc", "2", "paper"], rows["cartpole", "ppo", "", "paper"]
+    assert (clone["baseline"], float(clone["difference"]), float(clone["improvement"])) == ("ppo", 6 * 7, 1)
+    assert (ppo["baseline"], float(ppo["difference"])) == ("online", 6 * -20)
+    assert "| PPO after behaviour cloning (qwen-7b, τ=2, N=10), against PPO | **42.0 [42.0, 42.0]** |" in text
+    assert "- cartpole, paper protocol: PPO has 2 seeds, not 5 or more." in text
+
+
 def test_repeats_of_one_chain_give_no_interval(tmp_path, monkeypatch):
     chains = np.random.default_rng(1).normal(50, 5, (2, 5, 4))
     names = {"one": chains[:1], "two": chains}

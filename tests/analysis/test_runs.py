@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from synthetic_runs import HEADER, write_run
 
@@ -41,7 +42,7 @@ def test_repeats_of_a_chain_are_averaged_and_seeds_are_not(tmp_path):
 
 def test_the_order_of_rows_does_not_matter(tmp_path):
     returns = np.random.default_rng(1).normal(size=(2, 2, 5))
-    path = write_run(tmp_path, "paper", "cartpole", "online", returns)
+    path = write_run(tmp_path, "released", "cartpole", "loro_qwen-7b_tau2_n10", returns)
     head, *rows = path.read_text().splitlines()
     path.write_text("\n".join([head, *np.random.default_rng(2).permutation(rows)]) + "\n")
     np.testing.assert_allclose(read_run(path).curves(), returns.mean(axis=1))
@@ -92,6 +93,40 @@ def test_a_damaged_file_is_refused(tmp_path, how):
     rows = path.read_text().splitlines()[1:]
     path.write_text("\n".join([HEADER, *damaged(rows, how)]) + "\n")
     with pytest.raises(Failure, match=r"online\.csv"):
+        read_run(path)
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("a row is missing", "of seed 0, repeat 0 it has 5 of 6 iterations"),
+        ("a row stands twice", "it has seed 0, repeat 0, iteration 0 twice"),
+    ],
+)
+def test_what_is_missing_or_twice_is_named(tmp_path, how, told):
+    path = write_run(tmp_path, "paper", "cartpole", "online", np.arange(12).reshape(2, 1, 6))
+    path.write_text("\n".join([HEADER, *damaged(path.read_text().splitlines()[1:], how)]) + "\n")
+    with pytest.raises(Failure, match=told):
+        read_run(path)
+
+
+def test_repeats_of_one_network_are_no_run_of_the_protocol_paper(tmp_path):
+    returns = np.random.default_rng(3).normal(size=(2, 5, 4))
+    path = write_run(tmp_path, "paper", "cartpole", "loro-carry-over_qwen-7b_tau2_n10", returns)
+    assert read_run(path).iterations == 4
+    with pytest.raises(Failure, match="hands a network through repeats"):
+        read_run(write_run(tmp_path, "paper", "cartpole", "loro_qwen-7b_tau2_n10", returns))
+
+
+def test_an_agent_under_two_seeds_is_refused_and_agents_that_only_score_alike_are_not(tmp_path):
+    """In MountainCar many agents have the same return in every evaluation: what they learnt tells them apart."""
+    path = write_run(tmp_path, "paper", "mountain-car", "online", np.full((3, 1, 4), -200.0))
+    losses = [[0.5, 0.25, 0.125, 0.0625], [0.5, 0.25, 0.125, 0.06], [0.5, 0.25, 0.125, 0.0625]]
+    table = pd.read_csv(path).assign(loss=np.ravel(losses), q_mean=1.0)
+    table[table.seed < 2].to_csv(path, index=False)
+    assert read_run(path).table.seed.nunique() == 2
+    table.to_csv(path, index=False)
+    with pytest.raises(Failure, match="has the agent of seed 0 again as seed 2"):
         read_run(path)
 
 

@@ -156,7 +156,7 @@ def test_missing_cells_and_seeds_are_named(tmp_path, monkeypatch):
     _, text = make(runs, tmp_path, monkeypatch)
     missing = text.split("## Missing")[1]
     assert "- CartPole, paper: no runs yet of pretrain-on-policy_tau10_n3000, pretrain-random_tau10_n3000," in missing
-    assert "- Pendulum, released: no runs yet of loro_qwen-7b_tau10_n3000," in missing
+    assert "- Pendulum, released: no runs yet of online, loro_qwen-7b_tau10_n3000, mix_qwen-7b_tau10," in missing
     assert "loro_deepseek-7b_tau10_n1000" in missing.split("FrozenLake, paper")[1].split("\n")[0]
     assert "deepseek" not in missing.split("CartPole, paper")[1].split("\n")[0]
     assert "- CartPole, paper: online has 4 seeds, not 5 or more." in missing
