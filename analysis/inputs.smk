@@ -77,14 +77,22 @@ def under_both(prefix, env, runs):
     return [f"{prefix}results/runs/{protocol}/{env}/{run}.csv" for protocol, run in both]
 
 
+def figure_runs(wildcards):
+    """Name the runs that one of the paper's other figures shows."""
+    kinds = figures_of(wildcards.env)
+    if wildcards.kind not in kinds:
+        raise WorkflowError(f"The paper has no figure {wildcards.kind} of {wildcards.env}, only {', '.join(kinds)}.")
+    return runs_of(wildcards.kind, wildcards.env)
+
+
 def grid_runs(prefix, wildcards):
     """List the runs that one of the paper's other figures shows, under both protocols."""
-    return under_both(prefix, wildcards.env, runs_of(wildcards.kind, wildcards.env))
+    return under_both(prefix, wildcards.env, figure_runs(wildcards))
 
 
 def published_grid_runs(wildcards):
     """List the authors' own curves of one of the paper's other figures; they are shipped."""
-    paths = [f"results/runs/published/{wildcards.env}/{run}.csv" for run in runs_of(wildcards.kind, wildcards.env)]
+    paths = [f"results/runs/published/{wildcards.env}/{run}.csv" for run in figure_runs(wildcards)]
     return there(paths)
 
 

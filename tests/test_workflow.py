@@ -84,11 +84,16 @@ def test_a_fresh_figure_trains_what_it_needs_and_only_that(clone):
 
 @pytest.mark.parametrize(
     ("figure", "trained"),
-    [("cartpole_mix", 4), ("pendulum_pretrain", 4), ("frozen-lake_model_size", 24), ("cliff-walking_sft_lcot", 5)],
+    [("cartpole_mix", 6), ("pendulum_pretrain", 6), ("frozen-lake_model_size", 24), ("cliff-walking_sft_lcot", 6)],
 )
 def test_each_other_figure_trains_the_arms_it_shows(clone, figure, trained):
     assert jobs(clone, f"rerun/paper_figs/{figure}.pdf")["train"] == trained
     assert jobs(clone, f"paper_figs/{figure}.pdf") == {"grid_figure": 1}
+
+
+def test_a_figure_that_the_paper_does_not_have_is_refused_in_a_sentence(clone):
+    done = snakemake(clone, "--dry-run", "paper_figs/cartpole_sft_lcot.pdf")
+    assert done.returncode == 1 and "The paper has no figure sft_lcot of cartpole, only mix," in done.stderr
 
 
 def test_the_report_shows_the_data_behind_figures_of_every_kind(clone):
@@ -104,9 +109,9 @@ def test_the_report_shows_the_data_behind_figures_of_every_kind(clone):
 
 def test_plain_snakemake_makes_everything_under_rerun(clone):
     everything = jobs(clone)
-    main = 6 * (6 + 1)  # six arms and the released one
+    main = 6 * (6 + 3)  # six arms, three of which the authors' code has
     settings = 6 * (2 * 3 * 2 - 1) * 2  # LLM, tau and N, under both protocols, without the main one
-    sources = 6 * 2  # pretrained on own and on random episodes
+    sources = 6 * 2 * 2  # pretrained on own and on random episodes, under both protocols
     tuned = (1 + 1 + 3) * 2  # the other LLMs of three environments
     # The datasets collected here: LORO with two N, and mix. Equal episodes are trained on once.
     metas = [json.loads(path.read_text()) for path in (clone / "results/datasets").glob("*/*/meta.json")]
