@@ -93,7 +93,9 @@ def test_each_other_figure_trains_the_arms_it_shows(clone, figure, trained):
 
 def test_a_figure_that_the_paper_does_not_have_is_refused_in_a_sentence(clone):
     done = snakemake(clone, "--dry-run", "paper_figs/cartpole_sft_lcot.pdf")
-    assert done.returncode == 1 and "The paper has no figure sft_lcot of cartpole, only mix," in done.stderr
+    assert (
+        done.returncode == 1 and "The paper has no figure sft_lcot of cartpole, only mix," in done.stdout + done.stderr
+    )
 
 
 def test_the_report_shows_the_data_behind_figures_of_every_kind(clone):
