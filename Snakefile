@@ -32,7 +32,7 @@ from analysis.configuration import (
     schema_mistake,
     shipped_episodes,
 )
-from analysis.figure_lines import KINDS, figures_of, runs_of
+from analysis.figure_lines import KINDS, SIZES, figures_of, runs_of
 from analysis.protocols import DIFFERENCES, difference_of
 
 if "environments" not in config:  # no --configfile given: the paper
@@ -56,7 +56,9 @@ FETCHED_LLMS = {
     "smollm2-135m-instruct": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     "qwen2.5-coder-0.5b-instruct": "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
 }
-MAIN_FIGURES = ["main", "main_steps", *(f"{env}_main" for env in ENVIRONMENTS)]
+MAIN_FIGURES = [
+    f"{env}{figure}" for env in ("", *(f"{env}_" for env in ENVIRONMENTS)) for figure in ("main", "main_steps")
+]
 GRID_FIGURES = [f"{env}_{kind}" for env in ENVIRONMENTS for kind in figures_of(env)]
 PLAYERS = config["data_quality"]["llms"]
 COUNTABLE = [env for env in ENVIRONMENTS if countable(env)]

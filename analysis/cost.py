@@ -76,7 +76,8 @@ def markdown(table: pd.DataFrame) -> str:
         spread = f"{cost.median():.2f} ({cost.min():.2f} to {cost.max():.2f})"
         hours, steps = f"{rows.seconds.sum() / 3600:.1f}", f"{rows.seed_steps.sum():,}"
         cells.append([envs.get(env).title, algorithm, device, str(len(rows)), steps, hours, spread])
-    return "\n".join([INTRODUCTION, *table_lines(head, cells)]) + "\n"
+    total = f"All {len(table)} runs together: {table.seconds.sum() / 3600:.1f} hours of one core or device."
+    return "\n".join([INTRODUCTION, *table_lines(head, cells), "", total]) + "\n"
 
 
 def main() -> None:

@@ -177,9 +177,10 @@ def sentence_of(table: pd.DataFrame) -> str:
     agree, differ, undecided, absent = (int(count.get(result, 0)) for result in (AGREES, DIFFERS, OPEN, ABSENT))
     reasons = table.reason[table.result == OPEN].value_counts()
     why = f" ({', '.join(f'{count} for {reason}' for reason, count in reasons.items())})" * bool(undecided)
-    computed = f"Of {len(table)} published cells {agree + differ + undecided} are computed"
-    score = f"{agree} agree, {differ} do not, {undecided} are not decided{why}"
-    return f"{computed}: {score}; {absent} are not computed."
+    decided = agree + differ
+    share = f" ({agree / decided:.0%})" if decided else ""
+    score = f"{agree} of {decided} decided cells agree{share}, {differ} do not; {undecided} are not decided{why}"
+    return f"Of {len(table)} published cells {decided + undecided} are computed: {score}; {absent} are not computed."
 
 
 def online_sentence(table: pd.DataFrame) -> str:

@@ -37,7 +37,8 @@ def main_runs(prefix, env, wildcards):
         for arm in arms
         if arm in drawn[protocol] or "figure" not in wildcards.keys()
     ]
-    policies = [("paper", f"llm-policy_{MAIN_LLM}"), ("paper", "random-policy")]
+    llms = [MAIN_LLM, *(llm for llm in SIZES if MAIN_LLM in SIZES and llm in config["llms"] and llm != MAIN_LLM)]
+    policies = [("paper", f"llm-policy_{llm}") for llm in llms] + [("paper", "random-policy")]
     return [f"{prefix}results/runs/{protocol}/{env}/{run}.csv" for protocol, run in trained + policies]
 
 

@@ -13,9 +13,10 @@ repeat: the later ones start with all the steps of those before, beyond the axis
 What is not among the runs is left out and named on stdout.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -50,10 +51,10 @@ CURVES = {
     ("online", "published"): ("online RL, published", {"color": BLUE, "dashes": (1, 1), "lw": 0.7, "zorder": 1}),
     ("loro", "published"): ("LORO, published", {"color": ORANGE, "dashes": (1, 1), "lw": 0.7, "zorder": 1}),
 }
-LEVELS = {
-    "llm-policy": ("LLM as the policy", {"color": BLACK, "ls": (0, (5, 2)), "lw": 0.9, "zorder": 1}),
-    "random-policy": ("random policy", {"color": BLACK, "ls": (0, (1, 2)), "lw": 0.9, "zorder": 1}),
-}
+LEVEL: dict[str, Any] = {"color": BLACK, "lw": 0.9, "zorder": 1}
+RANDOM = LEVEL | {"ls": (0, (1, 2))}
+LLM_DASHES = ((0, (5, 2)), (0, (5, 1.5, 1, 1.5)), (0, (9, 3)))
+"""Of the LLMs that play, in the order of the runs given."""
 WINDOW = 9
 """Iterations of the running mean."""
 
@@ -78,15 +79,21 @@ class Args:
     """draw only runs with this number of offline updates"""
 
 
-def drawn_runs(runs: list[Run], env: str) -> dict[tuple[str, str] | str, Run]:
-    """Return what the panel of `env` shows, by (arm, protocol) or the policy's name.
+Key = tuple[str, str]
+"""A line: (arm, protocol), or of an LLM's play (llm-policy, LLM)."""
 
-    Raises UsageError where two runs claim one line.
-    """
-    panel = {}
+
+def key_of(run: Run) -> Key:
+    """Return which line a run is."""
+    return (run.arm, run.llm or "") if run.arm == "llm-policy" else (run.arm, run.protocol)
+
+
+def drawn_runs(runs: list[Run], env: str) -> dict[Key, Run]:
+    """Return what the panel of `env` shows; raise UsageError where two runs claim one line."""
+    panel: dict[Key, Run] = {}
     for run in runs:
-        key = run.arm if run.arm in POLICIES else (run.arm, run.protocol)
-        if run.env != env or (key not in CURVES and key not in LEVELS):
+        key = key_of(run)
+        if run.env != env or (key not in CURVES and run.arm not in POLICIES):
             continue
         if key in panel:
             raise UsageError(
@@ -97,34 +104,52 @@ def drawn_runs(runs: list[Run], env: str) -> dict[tuple[str, str] | str, Run]:
     return panel
 
 
+def levels_of(panels: Iterable[dict[Key, Run]]) -> dict[Key, tuple[str, dict]]:
+    """Return label and style of each policy that does not learn, the same in all panels.
+
+    Raises UsageError where more LLMs play than there are kinds of lines.
+    """
+    found = [key for panel in panels for key, run in panel.items() if run.arm in POLICIES]
+    llms = [key for key in dict.fromkeys(found) if key[0] == "llm-policy"]
+    if len(llms) > len(LLM_DASHES):
+        names = ", ".join(llm for _, llm in llms)
+        raise UsageError(f"The figure has lines for {len(LLM_DASHES)} LLMs as policies ({names}): choose with --llm.")
+    dashes = dict(zip(llms, LLM_DASHES, strict=False))
+    levels = {key: (f"{key[1]} as the policy", LEVEL | {"ls": dashes[key]}) for key in llms}
+    return levels | {key: ("random policy", RANDOM) for key in found if key not in levels}
+
+
 def draw_panel(
-    axes: Axes, panel: dict[tuple[str, str] | str, Run], iterations: int, over_steps: bool = False
+    axes: Axes,
+    panel: dict[Key, Run],
+    iterations: int,
+    over_steps: bool = False,
+    policies: dict[Key, tuple[str, dict]] | None = None,
 ) -> list[str]:
     """Draw one environment over iterations, or over the steps that they took; return what its reader must know."""
     drawn = {key: line for key, line in CURVES.items() if key in panel}
     names = {key: label.replace(",", "") for key, (label, _) in drawn.items()}
     curves = [Curve(panel[key], style, WINDOW, names[key]) for key, (_, style) in drawn.items()]
+    policies = levels_of([panel]) if policies is None else policies
     levels = [
-        Level(label.split()[0], panel[name].mean_return(), style)
-        for name, (label, style) in LEVELS.items()
-        if name in panel
+        Level(label.removesuffix(" as the policy").removesuffix(" policy"), panel[key].mean_return(), style)
+        for key, (label, style) in policies.items()
+        if key in panel
     ]
     bottom, top = limits_of(curves, levels, iterations, over_steps)
     plotting.draw_panel(axes, curves, levels, iterations, over_steps, (bottom, top))
     return on_one_line(curves, levels, iterations, top - bottom)
 
 
-def legend_handles(panels: list[dict[tuple[str, str] | str, Run]], over_steps: bool = False) -> list[Artist]:
+def legend_handles(panels: list[dict[Key, Run]], over_steps: bool = False) -> list[Artist]:
     """Return one entry for each kind of line that some panel has; settings are named where there is but one."""
     entries: list[Artist] = []
-    for key, (label, style) in {**CURVES, **LEVELS}.items():
+    for key, (label, style) in {**CURVES, **levels_of(panels)}.items():
         runs = [panel[key] for panel in panels if key in panel]
         if not runs:
             continue
         details = {run.details for run in runs}
-        if key == "llm-policy":
-            label = f"{', '.join(sorted(details))} as the policy"
-        elif key == ("loro", "paper") and len(details) == 1:
+        if key == ("loro", "paper") and len(details) == 1:
             label = f"{label} (τ={runs[0].tau}, N={runs[0].pretrain_steps})"
         elif key == ("loro", "released"):
             label += ", first repeats" if over_steps else ", mean of repeats"  # see plotting.Curve.points
@@ -133,16 +158,15 @@ def legend_handles(panels: list[dict[tuple[str, str] | str, Run]], over_steps: b
     return [*entries, *explanations(curves)]
 
 
-def draw(
-    panels: dict[str, dict[tuple[str, str] | str, Run]], lengths: dict[str, int], over_steps: bool = False
-) -> plt.Figure:
+def draw(panels: dict[str, dict[Key, Run]], lengths: dict[str, int], over_steps: bool = False) -> plt.Figure:
     """Return the figure of one environment at column width, or of several on a page."""
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
     size = (3.4, 2.8) if columns == 1 else (7.0, 1.9 * rows + 0.8)
     figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    policies = levels_of(panels.values())
     for axes, (env, panel) in zip(grid.flat, panels.items(), strict=False):
-        hidden = draw_panel(axes, panel, lengths[env], over_steps)
+        hidden = draw_panel(axes, panel, lengths[env], over_steps, policies)
         write_title(axes, envs.get(env).title, [*unlike_returns(env, list(panel.values())), *hidden])
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
@@ -159,11 +183,13 @@ def draw(
     return figure
 
 
-def left_out(panels: dict[str, dict[tuple[str, str] | str, Run]]) -> str:
+def left_out(panels: dict[str, dict[Key, Run]]) -> str:
     """Name the lines that no run was given for, environment by environment."""
-    missing = []
+    missing, known = [], [*CURVES, *levels_of(panels.values())]
+    known += [] if any(key[0] == "llm-policy" for key in known) else [("llm-policy", "")]
+    known += [] if any(key[0] == "random-policy" for key in known) else [("random-policy", "")]
     for env, panel in panels.items():
-        names = [key if key in LEVELS else "{} ({})".format(*key) for key in (*CURVES, *LEVELS) if key not in panel]
+        names = [f"{arm} ({which})" if which else arm for arm, which in known if (arm, which) not in panel]
         if names:
             missing.append(f"{env}: {', '.join(names) if panel else 'everything'}")
     return "; ".join(missing)

@@ -113,7 +113,7 @@ def test_a_few_dreadful_evaluations_do_not_flatten_the_panel_and_are_named(tmp_p
     bottom, top = axes.get_ylim()
     assert -160 < bottom < -120 and -13 < top < 0
     (note,) = [text.get_text() for text in axes.texts]
-    assert note == "↓ LLM −700, curves −1,880"  # the running mean begins with five evaluations
+    assert note == "↓ qwen-7b −700, curves −1,880"  # the running mean begins with five evaluations
 
 
 def test_what_lies_outside_is_told_apart_as_warm_up_and_as_learnt(tmp_path):
