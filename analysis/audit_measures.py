@@ -16,7 +16,7 @@ import numpy as np
 
 import envs
 from analysis.arms import read_name
-from analysis.import_published import LLMS, Published, published_runs
+from analysis.import_published import LLMS, NAMES, Published, curves, published_runs
 from analysis.import_released import (
     Record,
     import_released,
@@ -444,3 +444,32 @@ def collections(source: Source) -> list[Number]:
             }
             numbers += [Number(11, row["env"], row["file"], row["llm"], q, float(v), u) for q, (v, u) in values.items()]
     return numbers
+
+
+def baselines(source: Source) -> list[Number]:
+    """Finding 12: what online RL collects in each cache, in all of them, and the main setting's gain over either."""
+    numbers = []
+    for env in envs.PAPER:
+        caches = map(load_released_pickle, sorted(source.folder.glob(f"cache_{NAMES[env]}_Neps_*.pkl")))
+        runs = [curves(cache, "online", envs.get(env).iterations) for cache in caches if "online_0" in cache]
+        # runs that were copied into a second cache count once
+        everything = np.concatenate(list({returns.tobytes(): returns for returns in runs}.values()))
+        loro = float(source.published(env)[MAIN].returns.sum(axis=1).mean())
+        own, of_all = source.published(env)["online"], float(everything.sum(axis=1).mean())
+        of_own = float(own.returns.sum(axis=1).mean())
+        values = {
+            "runs of online RL": (len(everything), "count"),
+            "sum, main setting's five": (of_own, "return"),
+            "sum, all runs": (of_all, "return"),
+            "gain over the five": (loro - of_own, "return"),
+            "gain over all": (loro - of_all, "return"),
+            "factor over the five": (factor(loro, of_own), "ratio"),
+            "factor over all": (factor(loro, of_all), "ratio"),
+        }
+        numbers += [Number(12, env, own.cache.name, MAIN_LLM, q, float(v), u) for q, (v, u) in values.items()]
+    return numbers
+
+
+def factor(reward: float, baseline: float) -> float:
+    """Return how many times the baseline's reward another is; of costs, how many times less it costs."""
+    return reward / baseline if baseline > 0 else baseline / reward

@@ -121,11 +121,19 @@ Numbers in the table: mean over environments of the difference of normalised sco
 stratified bootstrap interval], (over how many environments); of the claim of a factor, the largest ratio; of the
 optimum, how far the last evaluations have come from random play to it. The last number is of the return per evaluation
 without the LLM's own, as far as both arms have taken as many environment steps, and decides nothing. Published LORO is
-one chain of five repeats, and has no interval. Under the released protocol LORO alone was run. It is compared with our
-`paper` run where the protocol changes nothing that this arm learns from or is measured by ({arms} in
-{where}), and with the LLM's own episodes; elsewhere there is no number. A mean with a single
-chain in it has no interval. Where two arms are not measured alike, the environment is left out and named below. Where
+one chain of five repeats, and has no interval. Where an arm was not run under the released protocol, our `paper` run
+stands for it if the protocol changes nothing that the arm learns from or is measured by ({arms} in {where}); the LLM's
+own episodes are the same; elsewhere there is no number. A mean with a single chain in it has no interval. Where two
+arms are not measured alike, the environment is left out and named below. Where
 arms were trained again with other seeds, what these do not confirm is open.{more}"""
+
+
+def changed_verdicts(judged: list[Judged]) -> str:
+    """Say which verdicts a correction of the rule changed."""
+    earlier = [f"*{one.claim['claim']}*: {one.claim['earlier']}" for one in judged if "earlier" in one.claim]
+    if not earlier:
+        return ""
+    return f"Before the corrections of the rule, with the runs of then, {len(earlier)} verdicts: {'; '.join(earlier)}."
 
 
 def environment_row(judged: Judged, env: str) -> list[str]:
@@ -238,6 +246,8 @@ def markdown(judged: list[Judged], content: dict[str, Any], on_priors: list[str]
         flowed(introduction(judged, content, bool(on_priors))),
         "",
         *table_lines(head, map(row_of, judged)),
+        "",
+        flowed(changed_verdicts(judged)),
         "",
         "## Environment by environment, protocol `paper`",
         "",

@@ -98,9 +98,12 @@ def write_caches(folder, name, defects, generator):
         for repeat in range(5):
             cache[f"{key}_{repeat}{ending}"] = curve(iterations)
 
+    first = {}
     for tau in (10, 20, 30):
         cache = {}
         arm(cache, "online", length)
+        first = first or cache.copy()
+        cache |= {} if defects else first
         for llm in ("7b", "32b"):
             arm(cache, f"finetune_{llm}", length)
             for steps in (1000, 3000):
@@ -179,7 +182,7 @@ def verdicts(page):
 def test_every_planted_defect_is_reported_with_the_planted_numbers(trees):
     _, _, page, rows = trees["defects"]
     effects = verdicts(page)
-    assert sorted(effects) == list(range(1, 12))
+    assert sorted(effects) == list(range(1, 13))
     assert not [i for i, effect in effects.items() if "not found" in effect]
     assert values(rows, "agree one step shifted", arm="qwen-7b") == [1.0] * 5
     # in this file the last reward of each 30 steps was replaced, and the first observation is known
@@ -245,8 +248,8 @@ def test_the_share_of_the_random_episodes_is_that_of_the_published_sum(trees):
 def test_where_there_is_no_defect_the_page_says_so(trees):
     _, _, page, rows = trees["sound"]
     effects = verdicts(page)
-    assert {i for i, effect in effects.items() if effect.startswith("not found")} == {2, 3, 4, 5, 6, 7, 8}
-    assert page.count("Not found in these files") == 7
+    assert {i for i, effect in effects.items() if effect.startswith("not found")} == {2, 3, 4, 5, 6, 7, 8, 12}
+    assert page.count("Not found in these files") == 8
     assert sum(values(rows, "of these cut-offs")) == 0 and sum(values(rows, "flagged terminal")) >= 4
     assert values(rows, "replay agrees: one step") == [1.0, 1.0]
     assert values(rows, "points by the score") == values(rows, "points in the rewards")
@@ -316,6 +319,31 @@ def test_steps_beside_episodes_and_other_collections_are_counted_by_hand(tmp_pat
 
     monkeypatch.setattr(import_released, "FILES", write_files(tmp_path / "one", dict([*contents.items()][:1])))
     assert not audit.files_chosen(Source(tmp_path / "one")).found
+
+
+def test_every_run_of_online_rl_is_a_baseline(trees):
+    """Means by hand, over the caches' own curves; runs that are copied into each cache count once."""
+    for word, count in (("defects", 15), ("sound", 5)):
+        folder, _, page, rows = trees[word]
+        sums = {}
+        for tau in (10, 20, 30):
+            cache = pickle.loads((folder / "data" / f"cache_CartPole_Neps_{tau}.pkl").read_bytes())
+            sums[tau] = [sum(cache[f"online_{repeat}"]) for repeat in range(5)]
+        (runs,) = values(rows, "runs of online RL", env="cartpole")
+        (five,) = values(rows, "sum, main setting's five", env="cartpole")
+        (every,) = values(rows, "sum, all runs", env="cartpole")
+        (over_five,) = values(rows, "gain over the five", env="cartpole")
+        (over_all,) = values(rows, "gain over all", env="cartpole")
+        assert runs == count and five == pytest.approx(np.mean(sums[10]))
+        assert every == pytest.approx(np.mean(sums[10] + sums[20] + sums[30]))
+        assert over_five - over_all == pytest.approx(every - five, abs=1e-6)
+        assert "12. Online RL was run anew for every τ" in page
+        assert verdicts(page)[12].startswith("not found in these files") == (word == "sound")
+
+
+@pytest.mark.parametrize(("reward", "baseline", "times"), [(30, 10, 3), (-10, -30, 3), (-30, -10, 1 / 3)])
+def test_a_cost_is_so_many_times_less(reward, baseline, times):
+    assert audit_measures.factor(reward, baseline) == pytest.approx(times)
 
 
 def test_same_files_same_bytes(trees, tmp_path, monkeypatch):
