@@ -41,6 +41,7 @@ from scipy import stats
 
 import envs
 from analysis.arms import read_name
+from analysis.figure_lines import figures_of, runs_of
 from analysis.main_table import ARMS
 from analysis.runs import POLICIES, Run, read_runs
 from analysis.scales import BOUNDS
@@ -180,7 +181,9 @@ def sentence_of(table: pd.DataFrame) -> str:
     decided = agree + differ
     share = f" ({agree / decided:.0%})" if decided else ""
     score = f"{agree} of {decided} decided cells agree{share}, {differ} do not; {undecided} are not decided{why}"
-    return f"Of {len(table)} published cells {decided + undecided} are computed: {score}; {absent} are not computed."
+    unseen = int((~shown(table[table.result == ABSENT])).sum())
+    rest = f"; {absent} are not computed, {unseen} of them in no figure of the paper"
+    return f"Of {len(table)} published cells {decided + undecided} are computed: {score}{rest * bool(absent)}."
 
 
 def online_sentence(table: pd.DataFrame) -> str:
@@ -215,12 +218,23 @@ def markdown(table: pd.DataFrame) -> str:
     ]
     lines += table_lines(["arm", "agree", "do not agree", "not decided", "not computed"], counts)
     absent = table[table.result == ABSENT]
-    if not absent.empty:
-        lines += ["", "## Not computed", ""]
-    for env, rows in absent.groupby("env", sort=False):
-        names = [f"{row.arm} ({row.reason})" if row.reason else row.arm for row in rows.itertuples()]
-        lines.append(f"- {envs.get(env).title}: no comparable runs yet of {', '.join(names)}.")
+    parts = {
+        "shown by a figure of the paper": absent[shown(absent)],
+        "in no figure, by no rule": absent[~shown(absent)],
+    }
+    for which, rows_of_part in parts.items():
+        if len(rows_of_part):
+            lines += ["", f"## Not computed, {which}", ""]
+        for env, rows in rows_of_part.groupby("env", sort=False):
+            names = [f"{row.arm} ({row.reason})" if row.reason else row.arm for row in rows.itertuples()]
+            lines.append(f"- {envs.get(env).title}: no comparable runs yet of {', '.join(names)}.")
     return "\n".join(lines) + "\n"
+
+
+def shown(table: pd.DataFrame) -> np.ndarray:
+    """Return [rows] which cells a figure of the paper shows; the others a plain `snakemake` does not ask for."""
+    figures = {env: {run for kind in figures_of(env) for run in runs_of(kind, env)} for env in table.env.unique()}
+    return np.array([row.arm in figures[row.env] for row in table.itertuples()], dtype=bool)
 
 
 def main() -> None:

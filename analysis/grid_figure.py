@@ -78,13 +78,12 @@ def curves_of(panel: Panel, runs: dict[tuple[str, str], Run]) -> list[Curve]:
 
 
 def missing_lines(panel: Panel, runs: dict[tuple[str, str], Run], width: int) -> list[str]:
-    """Name a panel's lines that there is no run of, in lines of `width`; LORO is wanted under both protocols."""
+    """Name a panel's lines that there is no run of under either protocol, in lines of `width`."""
     parts = []
     for protocol in ("paper", "released"):
-        wanted = [line for line in panel.lines if protocol == "paper" or line.run.startswith("loro_")]
-        missing = [line.label for line in wanted if (protocol, line.run) not in runs]
+        missing = [line.label for line in panel.lines if (protocol, line.run) not in runs]
         if missing:
-            parts.append(f"{'all' if len(missing) == len(wanted) else ' · '.join(missing)} ({protocol})")
+            parts.append(f"{'all' if len(missing) == len(panel.lines) else ' · '.join(missing)} ({protocol})")
     return textwrap.wrap(f"not computed: {'; '.join(parts)}", width) if parts else []
 
 
@@ -93,7 +92,7 @@ def legend(lines: list[Line], runs: dict[tuple[str, str], Run], curves: list[Cur
     there = {name for _, name in runs}
     shown = {line.label: line.color for line in lines if line.run in there}
     entries: list[Artist] = [Line2D([], [], color=color, label=label) for label, color in shown.items()]
-    names = {"paper": "protocol paper", "released": "released, mean of repeats", "published": "as published"}
+    names = {"paper": "protocol paper", "released": "released (LORO: mean of repeats)", "published": "as published"}
     for protocol in dict.fromkeys(protocol for protocol in names if any(key[0] == protocol for key in runs)):
         entries.append(Line2D([], [], color="#555555", **PROTOCOL_STYLES[protocol], label=names[protocol]))
     return [*entries, *explanations(curves)]

@@ -46,7 +46,19 @@ def test_one_new_chain_is_predicted_not_their_mean(tmp_path, monkeypatch):
     # 135 is within 100 ± 50, and would be outside 100 ± 25, the confidence interval of the mean
     assert row.result == "agrees" and not row.contains_online
     assert rows["cartpole", "online"].result == "not computed"
-    assert "Of 2 published cells 1 are computed: 1 agree, 0 do not, 0 are not decided; 1 are not computed." in text
+    assert (
+        "Of 2 published cells 1 are computed: 1 of 1 decided cells agree (100%), 0 do not; 0 are not decided; " in text
+    )
+
+
+def test_what_is_missing_is_told_by_whether_a_figure_shows_it(tmp_path, monkeypatch):
+    arms = ("online", "mix_qwen-7b_tau10", "mix_qwen-32b_tau30", "pretrain-random_tau20_n1000")
+    runs = [write_run(tmp_path, "published", "cartpole", arm, returns([1, 2, 3, 4, 5])) for arm in arms]
+    _, text = make(runs, tmp_path, monkeypatch)
+    assert "4 are not computed, 2 of them in no figure of the paper." in text
+    first, second = text.split("## Not computed, in ")[1:]
+    assert "of online, mix_qwen-7b_tau10." in first and first.startswith("a figure")
+    assert "of mix_qwen-32b_tau30, pretrain-random_tau20_n1000." in second and second.startswith("no figure")
 
 
 def test_the_mean_of_five_new_runs_is_predicted_for_other_arms(tmp_path, monkeypatch):
@@ -88,7 +100,7 @@ def test_the_score_counts_what_tells_an_arm_from_online_rl(tmp_path, monkeypatch
         runs.append(write_run(tmp_path, "published", "cartpole", arm, returns([published], repeats=5)))
         runs.append(write_run(tmp_path, "released", "cartpole", arm, returns(ours, repeats=5)))
     rows, text = make(runs, tmp_path, monkeypatch)
-    assert "Of 5 published cells 5 are computed: 4 agree, 1 do not, 0 are not decided; 0 are not computed." in text
+    assert "Of 5 published cells 5 are computed: 4 of 5 decided cells agree (80%), 1 do not; 0 are not decided." in text
     assert "Of the 3 agreeing cells that are not online RL, 2 contain online RL's number too." in text
     assert bool(rows["cartpole", "loro_qwen-7b_tau2_n30"].contains_online) is False
 
@@ -101,7 +113,7 @@ def test_one_chain_decides_nothing(tmp_path, monkeypatch):
     rows, text = make(runs, tmp_path, monkeypatch)
     row = rows["cartpole", LORO]
     assert (row.result, row.reason) == ("not decided", "one chain") and np.isnan(row.low)
-    score = "0 agree, 0 do not, 1 are not decided (1 for one chain); 0 are not computed."
+    score = "0 of 0 decided cells agree, 0 do not; 1 are not decided (1 for one chain)."
     assert f"Of 1 published cells 1 are computed: {score}" in text
     assert "not decided (one chain)" in text
 
