@@ -218,14 +218,10 @@ def markdown(table: pd.DataFrame) -> str:
     ]
     lines += table_lines(["arm", "agree", "do not agree", "not decided", "not computed"], counts)
     absent = table[table.result == ABSENT]
-    parts = {
-        "shown by a figure of the paper": absent[shown(absent)],
-        "in no figure, by no rule": absent[~shown(absent)],
-    }
-    for which, rows_of_part in parts.items():
-        if len(rows_of_part):
-            lines += ["", f"## Not computed, {which}", ""]
-        for env, rows in rows_of_part.groupby("env", sort=False):
+    for which, part in (("a figure", absent[shown(absent)]), ("no figure", absent[~shown(absent)])):
+        if len(part):
+            lines += ["", f"## Not computed, in {which} of the paper", ""]
+        for env, rows in part.groupby("env", sort=False):
             names = [f"{row.arm} ({row.reason})" if row.reason else row.arm for row in rows.itertuples()]
             lines.append(f"- {envs.get(env).title}: no comparable runs yet of {', '.join(names)}.")
     return "\n".join(lines) + "\n"
