@@ -16,7 +16,7 @@ class Scale(NamedTuple):
         return self.expert - self.random
 
 
-AUTHORS = "the authors' later plotting code (normalised scores of the paper's later version)"
+AUTHORS = "extract_cumulative_rewards_table.py of duongnhatthang/LORO (2026), for the paper's later version"
 SCALES = {
     "cartpole": Scale(20, 200, f"{AUTHORS}; 200 is the limit of steps"),
     "frozen-lake": Scale(0.03, 1, f"{AUTHORS}; no policy reaches 1: the best succeeds in 0.74 of cases in 100 steps"),
