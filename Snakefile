@@ -374,23 +374,27 @@ rule fresh_grid_figure:
         lambda wildcards: grid_runs(f"{TREE}/", wildcards),
         published_grid_runs,
     output:
-        pdf=f"{TREE}/paper_figs/{{env}}_{{kind}}.pdf",
-        png=f"{TREE}/paper_figs/{{env}}_{{kind}}.png",
+        pdf=f"{TREE}/paper_figs/{{env}}_{{kind}}{{over}}.pdf",
+        png=f"{TREE}/paper_figs/{{env}}_{{kind}}{{over}}.png",
     log:
-        f"{TREE}/logs/paper_figs/{{env}}_{{kind}}.log",
+        f"{TREE}/logs/paper_figs/{{env}}_{{kind}}{{over}}.log",
+    wildcard_constraints:
+        over="|_steps",
+    params:
+        over=lambda wildcards: "steps" if wildcards.over else "iterations",
     shell:
-        "python -m analysis.grid_figure --env {wildcards.env} --kind {wildcards.kind} --runs {input} --output {output.pdf}"
-        " > {log} 2>&1"
+        "python -m analysis.grid_figure --env {wildcards.env} --kind {wildcards.kind} --over {params.over} --runs {input}"
+        " --output {output.pdf} > {log} 2>&1"
 
 
 use rule fresh_grid_figure as grid_figure with:
     input:
         shipped_grid_runs,
     output:
-        pdf="paper_figs/{env}_{kind}.pdf",
-        png=shown("paper_figs/{env}_{kind}.png", "grid", "3 The paper's other figures"),
+        pdf="paper_figs/{env}_{kind}{over}.pdf",
+        png=shown("paper_figs/{env}_{kind}{over}.png", "grid", "3 The paper's other figures"),
     log:
-        f"{TREE}/logs/shipped/paper_figs/{{env}}_{{kind}}.log",
+        f"{TREE}/logs/shipped/paper_figs/{{env}}_{{kind}}{{over}}.log",
 
 
 rule fresh_main_table:

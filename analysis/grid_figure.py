@@ -7,7 +7,8 @@ Same panels as the paper's (analysis/figure_lines.py). Solid lines with bands: p
 curves. The shaded iterations are the LLM's warm-up; where lines have several tau, the darker the more lines are in it.
 Every seed's curve is drawn as its running mean over 9 iterations, or several lines of single evaluations could not be
 told apart (the authors smooth these figures too). All panels have one scale. What is not among the runs is left out,
-and named below the panel's title and on stdout, as are lines that lie on each other.
+and named below the panel's title and on stdout, as are lines that lie on each other. With `--over steps` the horizontal
+axis is environment steps, without the published curves, which do not tell theirs.
 """
 
 import textwrap
@@ -60,6 +61,8 @@ class Args:
     """run files: .../<protocol>/<env>/<arm>.csv; those that the figure does not show are passed over"""
     output: Path
     """the PDF to write; the PNG goes beside it"""
+    over: Literal["iterations", "steps"] = "iterations"
+    """the horizontal axis: the paper's, or environment steps, the LLM's own counted"""
 
 
 def curves_of(panel: Panel, runs: dict[tuple[str, str], Run]) -> list[Curve]:
@@ -87,25 +90,31 @@ def missing_lines(panel: Panel, runs: dict[tuple[str, str], Run], width: int) ->
     return textwrap.wrap(f"not computed: {'; '.join(parts)}", width) if parts else []
 
 
-def legend(lines: list[Line], runs: dict[tuple[str, str], Run], curves: list[Curve]) -> list[Artist]:
+def legend(lines: list[Line], runs: dict[tuple[str, str], Run], curves: list[Curve], over_steps: bool) -> list[Artist]:
     """Return the entries: colours for the lines that are there, dashes for the protocols, what is said of curves."""
     there = {name for _, name in runs}
     shown = {line.label: line.color for line in lines if line.run in there}
     entries: list[Artist] = [Line2D([], [], color=color, label=label) for label, color in shown.items()]
-    names = {"paper": "protocol paper", "released": "released (LORO: mean of repeats)", "published": "as published"}
+    names = {
+        "paper": "protocol paper",
+        "released": f"released (LORO: {'first repeats' if over_steps else 'mean of repeats'})",
+        "published": "as published",
+    }
     for protocol in dict.fromkeys(protocol for protocol in names if any(key[0] == protocol for key in runs)):
         entries.append(Line2D([], [], color="#555555", **PROTOCOL_STYLES[protocol], label=names[protocol]))
     return [*entries, *explanations(curves)]
 
 
-def draw(env: str, panels: tuple[Panel, ...], runs: dict[tuple[str, str], Run], iterations: int) -> plt.Figure:
+def draw(
+    env: str, panels: tuple[Panel, ...], runs: dict[tuple[str, str], Run], iterations: int, over_steps: bool = False
+) -> plt.Figure:
     """Return the figure: one panel at column width, or a grid on a page."""
     rows, columns = (1 + max(getattr(panel, name) for panel in panels) for name in ("row", "column"))
     size = (3.4, 3.0) if len(panels) == 1 else (2.35 * columns, 1.9 * rows + 0.7)
     figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     drawn = [(panel, curves_of(panel, runs)) for panel in panels]
     unlike = unlike_returns(env, list(runs.values()))
-    limits = {panel: limits_of(curves, [], iterations) for panel, curves in drawn if curves}
+    limits = {panel: limits_of(curves, [], iterations, over_steps) for panel, curves in drawn if curves}
     bottoms, tops = zip(*limits.values(), strict=True)
     for panel, curves in drawn:
         axes = grid[panel.row, panel.column]
@@ -118,7 +127,7 @@ def draw(env: str, panels: tuple[Panel, ...], runs: dict[tuple[str, str], Run], 
         else:
             write_title(axes, panel.title, notes)
         if curves:
-            draw_panel(axes, curves, [], iterations, limits=(min(bottoms), max(tops)))
+            draw_panel(axes, curves, [], iterations, over_steps, (min(bottoms), max(tops)))
         else:
             axes.text(0.5, 0.5, "not computed", ha="center", va="center", transform=axes.transAxes, color="#777777")
             axes.set_xticks([], [])
@@ -128,12 +137,15 @@ def draw(env: str, panels: tuple[Panel, ...], runs: dict[tuple[str, str], Run], 
     for axes in filled:
         axes.set_ylim(min(ends[0]), max(ends[1]))
     for axes in grid[-1]:
-        axes.set_xlabel(f"iteration (running mean over {WINDOW})")
+        axes.set_xlabel(
+            f"environment steps, the LLM's own counted\n(running mean over {WINDOW} iterations)"
+            if over_steps
+            else f"iteration (running mean over {WINDOW})"
+        )
     for axes in grid[:, 0]:
         axes.set_ylabel("return of the greedy policy")
-    entries = legend(
-        [line for panel in panels for line in panel.lines], runs, [c for _, curves in drawn for c in curves]
-    )
+    lines, curves = [line for panel in panels for line in panel.lines], [c for _, curves in drawn for c in curves]
+    entries = legend(lines, runs, curves, over_steps)
     figure.legend(handles=entries, loc="outside lower center", ncols={1: 2, 2: 3}.get(columns, 4), **LEGEND)
     if len(panels) > 1:
         figure.suptitle("\n".join([envs.get(env).title, *unlike]), fontsize=8)
@@ -149,6 +161,9 @@ def main() -> None:
         raise UsageError(f"The paper has no figure {args.kind} of '{env}': there are {', '.join(figures_of(env))}.")
     wanted = runs_of(args.kind, env)
     given = [read_run(path) for path in args.runs if path.parts[-2:-1] == (env,) and path.stem in wanted]
+    over_steps = args.over == "steps"
+    if over_steps:  # which the authors' curves do not tell
+        given = [run for run in given if np.isfinite(run.steps()).all()]
     if not given:
         raise UsageError(f"None of the runs given is shown by figure {args.kind} of '{env}'.")
     runs: dict[tuple[str, str], Run] = {}
@@ -157,7 +172,7 @@ def main() -> None:
         if first is not run:
             raise UsageError(f"{first.path} and {run.path} are both given for one line: give one.")
     plt.rcParams.update(STYLE)
-    save_figure(draw(env, panels_of(args.kind, env), runs, common_iterations(given, env)), args.output)
+    save_figure(draw(env, panels_of(args.kind, env), runs, common_iterations(given, env), over_steps), args.output)
     print(f"{args.output}: {len(runs)} runs drawn.")
     for protocol in ("paper", "released"):
         missing = [name for name in wanted if (protocol, name) not in runs]

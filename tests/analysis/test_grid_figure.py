@@ -1,5 +1,6 @@
 """The paper's other figures: which panels and lines they have, and what the lines show."""
 
+import re
 import sys
 
 import matplotlib.pyplot as plt
@@ -64,6 +65,28 @@ def test_lines_show_their_runs_in_their_protocols_way(tmp_path):
     dotted = [x for x in axes.lines if same_color(x.get_color(), BLUE) and x.get_linestyle() != "-"]
     assert len(dotted) == 1 and set(dotted[0].get_ydata()) == {1.0}
     plt.close("all")
+
+
+def test_over_steps_a_line_lies_at_its_steps_without_what_is_published(tmp_path, monkeypatch):
+    """Mix begins with 10 episodes of 7 steps, and is 130 steps an iteration behind online RL's 200."""
+    short = [*range(7, 77, 7), *(70 + 200 * k for k in range(1, 21))]
+    steps = {"online": [200 * k for k in range(1, 31)], "mix_qwen-7b_tau10": short}
+    returns = {name: RANDOM.normal(size=(2, 1, 30)) for name in steps}
+    paths = [write_run(tmp_path, "paper", "cartpole", name, returns[name], steps=steps[name]) for name in steps]
+    paths.append(write_run(tmp_path, "published", "cartpole", "online", np.ones((5, 1, 30))))
+    paths[-1].write_text(re.sub(r"(?m)^(\d+,\d+,\d+),\d+,", r"\1,,", paths[-1].read_text()))
+    figures, keep = [], grid_figure.draw
+    monkeypatch.setattr(grid_figure, "draw", lambda *given: figures.append(keep(*given)) or figures[-1])
+    output = tmp_path / "mix_steps.pdf"
+    draw(["--env", "cartpole", "--kind", "mix", "--over", "steps", "--runs", *paths, "--output", output], monkeypatch)
+    (axes,) = figures[0].axes
+    drawn = {tuple(line.get_xdata()): line.get_ydata() for line in axes.lines}
+    assert set(drawn) == {tuple(x) for x in steps.values()}
+    for name, tau in (("online", 0), ("mix_qwen-7b_tau10", 10)):
+        expected = running_mean(returns[name][:, 0], grid_figure.WINDOW, tau).mean(axis=0)
+        np.testing.assert_allclose(drawn[tuple(steps[name])], expected)
+    assert axes.get_xlim() == (0, short[-1]) and "environment steps" in axes.get_xlabel()
+    assert "as published" not in [text.get_text() for text in figures[0].legends[0].texts]
 
 
 def test_panels_have_one_scale_their_own_warm_ups_and_name_what_is_missing(tmp_path):
