@@ -74,8 +74,8 @@ def test_a_fresh_figure_trains_what_it_needs_and_only_that(clone):
     needed = jobs(clone, "rerun/paper_figs/cartpole_main.pdf")
     assert needed.pop("train") == 3, "online, LORO, and LORO under the released protocol"
     assert needed == {
-        "import_released": 1,
-        "llm_policy": 1,
+        "import_released": 2,  # LORO's LLM, and the other one as a policy
+        "llm_policy": 2,
         "random_episodes": 1,
         "random_policy": 1,
         "fresh_main_figure": 1,
@@ -122,7 +122,7 @@ def test_plain_snakemake_makes_everything_under_rerun(clone):
     ways = 3  # in CliffWalking the LLM of the four ways played another's episodes, and trains by its own name
     assert everything["train"] == main + settings + sources + tuned + ours + defects + ways
     assert everything["train_again"] == (1 + 1) + (1 + 4) + (1 + 2)  # online RL and what surprised, with other seeds
-    assert everything["fresh_main_figure"] + everything["fresh_grid_figure"] == 2 + 39  # main, over steps too
+    assert everything["fresh_main_figure"] + everything["fresh_grid_figure"] == 1 + 39 + 1 + 6  # main ones over steps too
     assert everything["comparison"] == 1 and not {"main_figure", "grid_figure", "data_quality"} & set(everything)
     outputs = re.findall(r"--output (\S+)", snakemake(clone, "--dry-run", "--printshellcmds").stdout)
     assert outputs and all(path.startswith(("rerun/", "models/")) for path in outputs)
