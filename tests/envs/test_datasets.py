@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 
 import h5py
@@ -21,6 +22,33 @@ def episode(length=4, cut_off=False, first=0):
     return Episode(np.arange(first, first + length + 1), np.arange(length) % 4, np.arange(length) * 1.0, ends, cuts)
 
 
+def swing():
+    ends = np.array([False, False, True])
+    return Episode(
+        np.zeros((4, 3), dtype=np.float32),
+        np.zeros((3, 1), dtype=np.float32),
+        np.zeros(3),
+        np.zeros(3, dtype=bool),
+        ends,
+    )
+
+
+def sign(folder, **changes):
+    """Write the SHA-256 that the data file has now, and other changes, into meta.json; None takes a line out."""
+    meta = json.loads((folder / "meta.json").read_text())
+    meta |= {"sha256": sha256(folder / DATA_FILE), **changes}
+    (folder / "meta.json").write_text(json.dumps({name: value for name, value in meta.items() if value is not None}))
+
+
+def rewrite(folder, **arrays):
+    """Put other arrays into episode 0 of the data file, and sign it."""
+    with h5py.File(folder / DATA_FILE, "a") as file:
+        for name, values in arrays.items():
+            del file[f"episode_0/{name}"]
+            file[f"episode_0/{name}"] = values
+    sign(folder)
+
+
 @pytest.fixture
 def dataset(tmp_path):
     save_dataset(tmp_path / "d", "frozen-lake", [episode(), episode(3, cut_off=True, first=5)], {"policy": "me"})
@@ -34,8 +62,21 @@ def test_what_is_written_comes_back_and_minari_reads_it_too(dataset):
             np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
     meta = json.loads((dataset / "meta.json").read_text())
     assert (meta["episodes"], meta["transitions"], meta["policy"]) == (2, 7, "me")
+    assert meta["mean_return"] == ((0 + 1 + 2 + 3) + (0 + 1 + 2)) / 2
+    assert meta["versions"]["minari"] == minari.__version__
     theirs = list(minari.MinariDataset(dataset / "data").iterate_episodes())
     assert [len(e.observations) for e in theirs] == [5, 4]
+
+
+def test_what_the_writer_tells_and_adds_is_kept(tmp_path):
+    lost = episode()
+    lost.recorded_return = 9.0  # its first step earned 3 and was lost
+    meta = {"versions": {"vllm": "1.0"}}
+    save_dataset(tmp_path / "d", "frozen-lake", [lost, episode(2)], meta, {"told.txt": b"left, left"})
+    written = json.loads((tmp_path / "d" / "meta.json").read_text())
+    assert written["mean_return"] == (9 + 1) / 2
+    assert {"vllm", "minari", "numpy", "gymnasium"} <= written["versions"].keys()
+    assert (tmp_path / "d" / "told.txt").read_bytes() == b"left, left"
 
 
 def test_the_same_episodes_give_the_same_bytes(tmp_path):
@@ -60,26 +101,77 @@ def test_damage_is_noticed(dataset):
         load_dataset(dataset, "frozen-lake")
 
 
-def test_numbers_that_are_not_finite_and_wrong_shapes_are_refused(tmp_path):
-    bad = Episode(
-        np.array([[0, 0, 0, 0], [0, np.nan, 0, 0]], dtype=np.float32),
-        np.array([1]),
-        np.array([1.0]),
-        np.array([True]),
-        np.array([False]),
-    )
-    save_dataset(tmp_path / "nan", "cartpole", [bad], {})
-    with pytest.raises(Failure, match="not finite"):
-        load_dataset(tmp_path / "nan", "cartpole")
-    save_dataset(tmp_path / "short", "frozen-lake", [episode()], {})
-    with h5py.File(tmp_path / "short" / DATA_FILE, "a") as file:
-        del file["episode_0/observations"]
-        file["episode_0/observations"] = np.arange(4)
-    meta = json.loads((tmp_path / "short/meta.json").read_text())
-    meta["sha256"] = sha256(tmp_path / "short" / DATA_FILE)
-    (tmp_path / "short/meta.json").write_text(json.dumps(meta))
-    with pytest.raises(Failure, match="shapes"):
-        load_dataset(tmp_path / "short", "frozen-lake")
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["observations", "actions", "rewards"])
+def test_numbers_that_are_not_finite_are_refused(tmp_path, name, bad):
+    """One number in one step of the second episode is enough."""
+    episodes = [swing(), swing()]
+    save_dataset(tmp_path / "sound", "pendulum", episodes, {})
+    assert len(load_dataset(tmp_path / "sound", "pendulum")) == 2
+    getattr(episodes[1], name)[1] = bad
+    save_dataset(tmp_path / "d", "pendulum", episodes, {})
+    with pytest.raises(Failure, match=f"episode 1 has {name} that are not finite numbers"):
+        load_dataset(tmp_path / "d", "pendulum")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("observations", (3, 3)),
+        ("observations", (5, 3)),
+        ("observations", (4, 2)),
+        ("actions", (2, 1)),
+        ("actions", (3, 2)),
+        ("rewards", (2,)),
+        ("terminations", (2,)),
+        ("truncations", (4,)),
+    ],
+)
+def test_wrong_shapes_are_refused(tmp_path, name, shape):
+    save_dataset(tmp_path / "d", "pendulum", [swing()], {})
+    rewrite(tmp_path / "d", **{name: np.zeros(shape, dtype=getattr(swing(), name).dtype)})
+    with pytest.raises(Failure, match="episode 0 does not have the shapes"):
+        load_dataset(tmp_path / "d", "pendulum")
+
+
+def test_an_episode_without_steps_is_refused(dataset):
+    none = {"actions": int, "rewards": float, "terminations": bool, "truncations": bool}
+    rewrite(dataset, observations=np.array([0]), **{name: np.zeros(0, dtype=kind) for name, kind in none.items()})
+    with pytest.raises(Failure, match="episode 0 does not have the shapes"):
+        load_dataset(dataset, "frozen-lake")
+
+
+def test_data_that_meta_json_does_not_vouch_for_are_refused(dataset):
+    sign(dataset)
+    assert len(load_dataset(dataset, "frozen-lake")) == 2
+    sign(dataset, sha256=None)
+    with pytest.raises(Failure, match="SHA-256 is not the one"):
+        load_dataset(dataset, "frozen-lake")
+    sign(dataset, environment=None)
+    with pytest.raises(UsageError, match="is of environment 'None', not 'frozen-lake'"):
+        load_dataset(dataset, "frozen-lake")
+    (dataset / "meta.json").write_text("[]")
+    with pytest.raises(Failure, match="does not describe a dataset"):
+        load_dataset(dataset, "frozen-lake")
+
+
+def test_a_file_that_was_never_minari_data_is_refused_whatever_its_digest(dataset):
+    (dataset / DATA_FILE).write_bytes(b"nonsense")
+    sign(dataset)
+    with pytest.raises(Failure, match="cannot be read as Minari data"):
+        load_dataset(dataset, "frozen-lake")
+
+
+@pytest.mark.parametrize("lack", ["a small file's own size", "the size of its observations"])
+def test_where_the_disk_is_too_full_nothing_is_written(tmp_path, monkeypatch, lack):
+    """HDF5 takes some kilobytes for an episode however short, and crashes where a disk fills up."""
+    few, many = episode(), Episode(np.zeros(100_001, dtype=np.int64), *(np.zeros(100_000, dtype=int),) * 4)
+    free, played = (10_000, few) if lack == "a small file's own size" else (700_000, many)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=free))
+    with pytest.raises(Failure, match="which the disk does not have"):
+        save_dataset(tmp_path / "d", "frozen-lake", [played], {})
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -105,8 +197,8 @@ def plain(steps):
 
 
 def test_a_return_counts_the_step_that_was_lost(tmp_path):
-    save_dataset(tmp_path / "d", "frozen-lake", [episode(), episode(3)], {"returns_as_stored": [7.0, 4.0]})
-    assert [e.total_reward for e in load_dataset(tmp_path / "d", "frozen-lake")] == [7.0, 4.0]
+    save_dataset(tmp_path / "d", "frozen-lake", [episode(), episode(3)], {"returns_as_stored": [7.0, 0.0]})
+    assert [e.total_reward for e in load_dataset(tmp_path / "d", "frozen-lake")] == [7.0, 0.0]
     assert episode().total_reward == 0 + 1 + 2 + 3
     save_dataset(tmp_path / "few", "frozen-lake", [episode(), episode(3)], {"returns_as_stored": [7.0]})
     with pytest.raises(Failure, match="1 returns for 2 episodes"):
