@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -12,7 +13,7 @@ from synthetic_runs import write_run
 import envs
 from analysis import coverage, promote
 from envs.datasets import Episode, save_dataset
-from envs.errors import Failure
+from envs.errors import Failure, UsageError
 
 
 def promote_tree(monkeypatch, tree):
@@ -25,6 +26,19 @@ def make_run(tree, seeds=2, **changes):
     path = write_run(tree, "paper", "frozen-lake", "online", np.zeros((seeds, 1, 150)))
     arguments = {"env": "frozen-lake", "protocol": "paper", "arm": "online", "seeds": 2, "carry_over": 1}
     description = {"arguments": {**arguments, **changes}, "versions": {"torch": "2"}}
+    path.with_suffix(".json").write_text(json.dumps(description))
+    return path
+
+
+WARM = "loro_qwen-7b_tau10_n3000"
+
+
+def make_warm_start(tree, protocol="paper", repeats=1, iterations=150, env="frozen-lake", algorithm=None, **changes):
+    """Write a run of LORO and its .json."""
+    path = write_run(tree, protocol, env, WARM, np.zeros((2, repeats, iterations)))
+    told = {"env": env, "protocol": protocol, "arm": "loro", "seeds": 2, "carry_over": repeats}
+    told |= {"dataset": "somewhere/qwen-7b", "tau": 10, "pretrain_steps": 3000, **changes}
+    description = {"arguments": told, "versions": {"torch": "2"}, "algorithm": algorithm}
     path.with_suffix(".json").write_text(json.dumps(description))
     return path
 
@@ -78,10 +92,17 @@ def test_sound_products_are_copied(monkeypatch, tmp_path):
     make_run(tmp_path)
     make_dataset(tmp_path, "llm", [0, 1, 0], decision={"decide": "score"})
     make_dataset(tmp_path, "imported", [0, 1])
-    (tmp_path / "results" / "audit.md").write_text("found")
+    for name in ("audit.md", "audit.csv"):
+        (tmp_path / "results" / name).write_text("found")
+    for folder in ("replications/paper/frozen-lake", "reference"):
+        for path in make_run(tmp_path / "again").parent.iterdir():
+            (tmp_path / "results" / folder).mkdir(parents=True, exist_ok=True)
+            path.rename(tmp_path / "results" / folder / path.name)
     shipped = promote_tree(monkeypatch, tmp_path)
     assert {f"results/runs/paper/frozen-lake/online.{suffix}" for suffix in ("csv", "json")} <= shipped
-    assert "results/audit.md" in shipped
+    assert {"results/audit.md", "results/audit.csv"} <= shipped
+    beside = {"results/replications/paper/frozen-lake/online", "results/reference/online"}
+    assert {f"{name}.{suffix}" for name in beside for suffix in ("csv", "json")} <= shipped
     assert {f"results/datasets/frozen-lake/llm/{name}" for name in ("meta.json", "data/main_data.hdf5")} <= shipped
     assert not any("imported" in name for name in shipped)  # the authors' own, not ours to ship
 
@@ -110,8 +131,10 @@ def test_a_run_of_code_that_no_commit_has_is_refused(monkeypatch, tmp_path):
         described.write_text(json.dumps(content | code))
         with pytest.raises(Failure, match=rf"code that no commit has \({name}\)"):
             promote_tree(monkeypatch, tmp_path)
-    described.write_text(json.dumps(content | {"git_changed": [], "resumed_with": []}))
-    assert "results/runs/paper/frozen-lake/online.csv" in promote_tree(monkeypatch, tmp_path)
+    assert not (tmp_path / "shipped").exists()
+    for sound in ({"git_changed": [], "resumed_with": []}, {"git_changed": None}):  # None: outside a repository
+        described.write_text(json.dumps(content | sound))
+        assert "results/runs/paper/frozen-lake/online.csv" in promote_tree(monkeypatch, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -125,22 +148,139 @@ def test_a_run_of_code_that_no_commit_has_is_refused(monkeypatch, tmp_path):
 )
 def test_a_warm_start_is_from_the_data_and_settings_in_its_name(monkeypatch, tmp_path, changes, sentence):
     make_run(tmp_path, gamma=0.99)
-    path = write_run(tmp_path, "paper", "frozen-lake", "loro_qwen-7b_tau10_n3000", np.zeros((2, 1, 150)))
-    told = {"env": "frozen-lake", "protocol": "paper", "arm": "loro", "seeds": 2, "carry_over": 1, "gamma": 0.99}
-    told |= {"dataset": "somewhere/qwen-7b", "tau": 10, "pretrain_steps": 3000}
-    for arguments, refused in ((told, False), ({**told, **changes}, True)):
-        path.with_suffix(".json").write_text(json.dumps({"arguments": arguments, "versions": {"torch": "2"}}))
-        if refused:
-            with pytest.raises(Failure, match=sentence):
-                promote_tree(monkeypatch, tmp_path)
-        else:
-            assert "results/runs/paper/frozen-lake/loro_qwen-7b_tau10_n3000.csv" in promote_tree(monkeypatch, tmp_path)
+    make_warm_start(tmp_path, gamma=0.99)
+    assert f"results/runs/paper/frozen-lake/{WARM}.csv" in promote_tree(monkeypatch, tmp_path)
+    make_warm_start(tmp_path, **{"gamma": 0.99, **changes})
+    with pytest.raises(Failure, match=sentence):
+        promote_tree(monkeypatch, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "untold", ["env", "protocol", "arm", "seeds", "carry_over", "tau", "pretrain_steps", "dataset"]
+)
+def test_a_run_whose_description_leaves_out_what_its_name_promises_is_refused(monkeypatch, tmp_path, untold):
+    described = make_warm_start(tmp_path).with_suffix(".json")
+    content = json.loads(described.read_text())
+    del content["arguments"][untold]
+    described.write_text(json.dumps(content))
+    with pytest.raises(Failure, match=f"does not say its {untold}"):
+        promote_tree(monkeypatch, tmp_path)
+    assert not (tmp_path / "shipped").exists()
+
+
+@pytest.mark.parametrize("iterations", [149, 151])
+def test_a_run_of_more_or_fewer_iterations_than_the_environment_has_is_refused(monkeypatch, tmp_path, iterations):
+    make_warm_start(tmp_path, "released", repeats=5)
+    assert f"results/runs/released/frozen-lake/{WARM}.csv" in promote_tree(monkeypatch, tmp_path)
+    make_warm_start(tmp_path, "released", repeats=5, iterations=iterations)
+    with pytest.raises(Failure, match=f"should have {2 * 5 * 150} rows and has {2 * 5 * iterations}"):
+        promote_tree(monkeypatch, tmp_path)
+
+
+def test_a_policy_that_does_not_learn_needs_no_settings(monkeypatch, tmp_path):
+    """Its description names neither an arm nor seeds, and it may be played with newer versions."""
+    make_run(tmp_path, gamma=0.99)
+    policy = write_run(tmp_path, "paper", "frozen-lake", "random-policy", np.zeros((1, 1, 7)), 9)
+    policy.with_suffix(".json").write_text(
+        json.dumps({"arguments": {"env": "frozen-lake"}, "versions": {"torch": "3"}})
+    )
+    assert "results/runs/paper/frozen-lake/random-policy.csv" in promote_tree(monkeypatch, tmp_path)
+
+
+SHARED = ["gamma", "epsilon", "learning_rate", "batch_size", "buffer_size", "hidden_size", "iteration_steps"]
+SHARED += ["smoothing", "offline_target_update_interval"]
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_the_runs_of_one_learner_in_one_environment_share_their_settings(monkeypatch, tmp_path, name):
+    make_warm_start(tmp_path, **{name: 1})
+    make_warm_start(tmp_path, "released", **{name: 2})
+    with pytest.raises(Failure, match=rf"was made with {name} 2, .* with 1\."):
+        promote_tree(monkeypatch, tmp_path)
+    assert not (tmp_path / "shipped").exists()
+
+
+def test_other_environments_and_other_learners_have_settings_of_their_own(monkeypatch, tmp_path):
+    for protocol, env, algorithm, gamma in (
+        ("paper", "frozen-lake", "dqn", 0.9),
+        ("released", "frozen-lake", "ppo", 0.8),
+        ("paper", "cartpole", "dqn", 0.7),
+    ):
+        make_warm_start(tmp_path, protocol, env=env, algorithm=algorithm, gamma=gamma)
+    shipped = promote_tree(monkeypatch, tmp_path)
+    assert sum(name.endswith(f"{WARM}.csv") for name in shipped) == 3
+
+
+@pytest.mark.parametrize(
+    ("damage", "error"),
+    [
+        (lambda run: run.write_text(run.read_text()[:-9]), "cut off within a line"),
+        (lambda run: run.write_text(run.read_text().replace("0.0", "nan", 1)), "not a finite number"),
+        (lambda run: run.with_suffix(".json").write_text("{"), "cannot be read"),
+        (lambda run: run.with_suffix(".json").unlink(), "does not tell how"),
+        (lambda run: run.write_text("".join(run.read_text().splitlines(keepends=True)[:-150])), "not whole"),
+    ],
+)
+def test_a_damaged_reference_is_refused_and_nothing_is_shipped(monkeypatch, tmp_path, damage, error):
+    run = make_run(tmp_path)
+    reference = tmp_path / "results/reference/cleanrl.csv"
+    reference.parent.mkdir()
+    for suffix in (".csv", ".json"):
+        shutil.copy(run.with_suffix(suffix), reference.with_suffix(suffix))
+    assert "results/reference/cleanrl.csv" in promote_tree(monkeypatch, tmp_path)
+    shutil.rmtree(tmp_path / "shipped")
+    damage(reference)
+    with pytest.raises((Failure, UsageError), match=error):
+        promote_tree(monkeypatch, tmp_path)
+    assert not (tmp_path / "shipped").exists()
+
+
+def test_a_prior_is_shipped_unless_it_is_damaged(monkeypatch, tmp_path):
+    make_run(tmp_path)
+    prior = tmp_path / "results/priors/overcooked-tomato/llm.jsonl"
+    prior.parent.mkdir(parents=True)
+    row = {"text": "chop or walk?", "actions": ["chop", "walk"], "p": [0.75, 0.25]}
+    prior.write_text(f"{{}}\n{json.dumps(row)}\n")
+    assert "results/priors/overcooked-tomato/llm.jsonl" in promote_tree(monkeypatch, tmp_path)
+    shutil.rmtree(tmp_path / "shipped")
+    prior.write_text(f"{{}}\n{json.dumps(row | {'p': [1.0]})}\n")
+    with pytest.raises(Failure, match="no probability for each"):
+        promote_tree(monkeypatch, tmp_path)
+    assert not (tmp_path / "shipped").exists()
+
+
+def test_a_tree_without_runs_is_a_usage_error(monkeypatch, tmp_path):
+    make_dataset(tmp_path, "llm", [0, 1, 0], decision={})
+    with pytest.raises(UsageError, match="There are no runs"):
+        promote_tree(monkeypatch, tmp_path)
+    assert not (tmp_path / "shipped").exists()
 
 
 def test_episodes_that_their_transcript_does_not_tell_are_refused(monkeypatch, tmp_path):
     make_run(tmp_path)
     make_dataset(tmp_path, "llm", [0, 1, 0], told=[0, 1, 2], decision={})
     with pytest.raises(Failure, match="does not tell what was played"):
+        promote_tree(monkeypatch, tmp_path)
+    assert not (tmp_path / "shipped").exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: whole[:-10],
+        lambda whole: b"nonsense",
+        lambda whole: gzip.compress(b'{"episode": 0\n'),
+        lambda whole: gzip.compress(b"[0, 0, 0]\n"),
+        lambda whole: gzip.compress(gzip.decompress(whole).replace(b'"action"', b'"word"')),
+        lambda whole: gzip.compress(b"\xff\n"),
+    ],
+    ids=["cut off", "not gzip", "not JSON", "no object", "no action", "not UTF-8"],
+)
+def test_a_damaged_transcript_is_refused(monkeypatch, tmp_path, damage):
+    make_run(tmp_path)
+    transcript = make_dataset(tmp_path, "llm", [0, 1, 0], decision={}) / "transcripts.jsonl.gz"
+    transcript.write_bytes(damage(transcript.read_bytes()))
+    with pytest.raises(Failure, match=r"transcripts\.jsonl\.gz is damaged"):
         promote_tree(monkeypatch, tmp_path)
     assert not (tmp_path / "shipped").exists()
 
@@ -155,9 +295,14 @@ def test_what_was_measured_of_final_policies_joins_what_is_shipped(monkeypatch, 
         )
 
     make_run(tmp_path)
-    for folder, table in (("results", rows(online=0.5, mix=0.25)), ("shipped/results", rows(online=0.75, loro=1.0))):
-        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
-        table.to_csv(tmp_path / folder / "coverage.csv", index=False)
-    assert "results/coverage.csv" in promote_tree(monkeypatch, tmp_path)
-    joined = coverage.read_measured(tmp_path / "shipped/results/coverage.csv")
-    assert dict(zip(joined.policy, joined.coverage, strict=True)) == {"loro": 1.0, "mix": 0.25, "online": 0.5}
+
+    def joined():
+        assert "results/coverage.csv" in promote_tree(monkeypatch, tmp_path)
+        table = coverage.read_measured(tmp_path / "shipped/results/coverage.csv")
+        return list(zip(table.policy, table.coverage, strict=True))
+
+    fresh, shipped = (tmp_path / folder / "coverage.csv" for folder in ("results", "shipped/results"))
+    rows(online=0.5, mix=0.25).to_csv(fresh, index=False)
+    assert joined() == [("mix", 0.25), ("online", 0.5)]  # where nothing is shipped yet
+    rows(online=0.75, loro=1.0).to_csv(shipped, index=False)
+    assert joined() == [("loro", 1.0), ("mix", 0.25), ("online", 0.5)]
