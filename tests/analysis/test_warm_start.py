@@ -13,6 +13,7 @@ from envs.errors import run_command_line
 
 TOLD = {"env": "cartpole", "protocol": "paper", "tau": 2, "pretrain_steps": 10, "dataset": None, "gamma": 0.99}
 TOLD |= {"iterations": 5, "iteration_steps": 200, "eval_episodes": 10, "seeds": 3, "carry_over": 1}
+TOLD |= {"eval_horizon": 200, "horizon": None, "double_step": False}
 
 
 def write_own_run(path, returns, steps=None, **told):
@@ -86,6 +87,10 @@ def test_a_chain_says_that_it_is_one(own, tmp_path, monkeypatch, capsys):
         ({"env": "frozen-lake"}, 2, "--env was frozen-lake for one and cartpole for the other"),
         ({"protocol": "released"}, 2, "--protocol was released for one"),
         ({"eval_episodes": 1}, 2, "--eval-episodes was 1 for one and 10 for the other"),
+        ({"iteration_steps": 100}, 2, "--iteration-steps was 100 for one and 200 for the other"),
+        ({"eval_horizon": 50}, 2, "--eval-horizon was 50 for one and 200 for the other"),
+        ({"horizon": 50}, 2, "--horizon was 50 for one and None for the other"),
+        ({"double_step": True}, 2, "--double-step was True for one and False for the other"),
         ({"iterations": 9}, 1, "has iterations 5, and was made with 9: it is not whole"),
         ({"tau": 5}, 2, "ends with its warm-up"),
         ({"env": "chess"}, 2, "does not tell how"),
@@ -103,6 +108,35 @@ def test_runs_that_do_not_compare_are_one_sentence(own, monkeypatch, capsys, cha
         ask(monkeypatch, capsys, "--runs", own[0], "--against", own[1])
     error = capsys.readouterr().err
     assert stopped.value.code == status and sentence in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("iterations", "told", "sentence"),
+    [(5, {"eval_episodes": 1}, "--eval-episodes was 1"), (6, {}, "--iterations was 6 for one and 5 for the other")],
+)
+def test_every_run_that_is_given_must_compare(own, tmp_path, monkeypatch, capsys, iterations, told, sentence):
+    second = write_own_run(tmp_path / "second.csv", np.ones((3, 1, iterations)), arm="loro", dataset="mine", **told)
+    with pytest.raises(SystemExit) as stopped:
+        ask(monkeypatch, capsys, "--runs", own[0], second, "--against", own[1])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and sentence in error and str(second) in error
+
+
+def test_what_is_meant_to_differ_is_not_named_and_the_rest_is(own, monkeypatch, capsys):
+    meant = {"output": "a.csv", "first_seed": 5, "device": "cpu", "threads": 1, "track": None, "progress": True}
+    others = {"output": "b.csv", "first_seed": 0, "device": "auto", "threads": 2, "track": "x", "progress": False}
+    told = {"tau": 2, "pretrain_steps": 10, "batch_size": 64, "device": "cpu", "algorithm": "sac"}
+    against = {"tau": 10, "pretrain_steps": 3000, "batch_size": 256, "device": "cuda", "algorithm": "dqn"}
+    for path, arguments, of_run in ((own[0], meant, told), (own[1], others, against)):
+        described = json.loads(path.with_suffix(".json").read_text())
+        described["arguments"] |= arguments | {name: of_run[name] for name in ("tau", "pretrain_steps", "batch_size")}
+        described |= {name: of_run[name] for name in ("device", "algorithm")}
+        path.with_suffix(".json").write_text(json.dumps(described))
+    text = ask(monkeypatch, capsys, "--runs", own[0], "--against", own[1])
+    (line,) = [line for line in text.splitlines() if "differs in" in line]
+    assert line.partition("differs in: ")[2] == (
+        "batch_size 64, not 256; gamma 0.9, not 0.99; algorithm sac, not dqn; device cpu, not cuda."
+    )
 
 
 def test_an_llm_whose_episodes_were_cut_off_early_is_named(tmp_path, monkeypatch, capsys):
