@@ -7,11 +7,13 @@ import pytest
 from scipy import stats
 
 from analysis.statistics import (
+    band,
     bootstrap_interval,
     difference_interval,
     difference_p_value,
     holm,
     interquartile_mean,
+    mean_difference,
     mean_improvement,
     mean_of_means,
     pooled_interquartile_mean,
@@ -40,9 +42,43 @@ def test_interval_of_a_curve_is_the_interval_at_each_point():
         assert low[k] < curves[:, k].mean() < high[k]
 
 
+def test_the_band_of_curves_is_the_normal_interval_at_each_point():
+    curves = np.random.default_rng(14).normal([0, 50, -3], [1, 10, 0.1], (300, 3))
+    half = 1.96 * curves.std(axis=0) / np.sqrt(300)
+    for end, sign in zip(band(curves), (-1, 1), strict=True):
+        assert (end - curves.mean(axis=0)) / half == pytest.approx([sign] * 3, abs=0.15)
+    assert np.isnan(band(curves[:1])).shape == (2, 3) and np.isnan(band(curves[:1])).all()
+
+
+def test_the_same_runs_have_the_same_interval_every_time():
+    a, b = np.random.default_rng(15).normal(size=(2, 5))
+    for interval in (bootstrap_interval, band):
+        assert np.array_equal(interval(a[:, None]), interval(a[:, None]))
+    for interval in (difference_interval, ratio_interval, lambda a, b: stratified_interval([a, b], mean_of_means)):
+        assert interval(a, b) == interval(a, b)
+
+
+def test_an_interval_of_other_confidence_has_the_normal_quantile():
+    generator = np.random.default_rng(16)
+    a, b = generator.normal(40, 4, 100), generator.normal(10, 1, 80)
+    error, other = (x.std() / np.sqrt(len(x)) for x in (a, b))
+    ratio = a.mean() / b.mean()
+    errors = {
+        "mean": (bootstrap_interval(a, confidence=0.5), error),
+        "difference": (difference_interval(a, b, 0.5), np.hypot(error, other)),
+        "ratio": (ratio_interval(a, b, 0.5), ratio * np.hypot(error / a.mean(), other / b.mean())),
+        "mean of means": (stratified_interval([a, b], mean_of_means, 0.5), np.hypot(error, other) / 2),
+        "new value": (prediction_interval(a, 1, 0.5), a.std() * np.sqrt(1 + 1 / 100)),
+    }
+    widths = {name: (high - low) / (2 * of_normal) for name, ((low, high), of_normal) in errors.items()}
+    assert widths == pytest.approx(dict.fromkeys(errors, stats.norm.ppf(0.75)), rel=0.06)
+
+
 def test_one_seed_has_no_interval_and_equal_seeds_a_narrow_one():
     assert np.isnan(bootstrap_interval(np.array([3.0]))).all()
-    assert np.isnan(difference_interval(np.array([3.0]), np.array([1.0, 2.0]))).all()
+    one, two = np.array([3.0]), np.array([1.0, 2.0])
+    for interval in (difference_interval, ratio_interval):
+        assert np.isnan([interval(one, two), interval(two, one)]).all() and np.isfinite(interval(two, two)).all()
     low, high = bootstrap_interval(np.full(5, 7.0))
     assert (low, high) == (7.0, 7.0)
 
@@ -132,6 +168,16 @@ def test_mean_improvement_is_the_mean_of_shares_of_pairs():
     assert [low, high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.04)
 
 
+def test_mean_difference_is_the_mean_of_first_minus_second():
+    generator = np.random.default_rng(13)
+    a, b, c, d = (generator.normal(level, 1, n) for level, n in ((9, 6), (5, 4), (0, 3), (7, 5)))
+    expected = ((sum(a) / 6 - sum(b) / 4) + (sum(c) / 3 - sum(d) / 5)) / 2
+    assert mean_difference(a, b, c, d) == pytest.approx(expected)
+    columns = [np.column_stack([x, 2 * x]) for x in (a, b, c, d)]
+    assert mean_difference(*columns, axis=0) == pytest.approx([expected, 2 * expected])
+    assert mean_difference(*(x.T for x in columns), axis=-1) == pytest.approx([expected, 2 * expected])
+
+
 @pytest.mark.parametrize(("n", "draws"), [(3, 1), (10, 5)])
 def test_prediction_interval_holds_new_means_as_often_as_it_says(n, draws):
     generator = np.random.default_rng(12)
@@ -154,7 +200,10 @@ def test_the_p_value_of_a_large_sample_is_welch_s_and_agrees_with_the_interval(s
 
 
 def test_p_values_of_single_and_of_equal_seeds_show_nothing():
-    assert difference_p_value(np.array([1.0]), np.array([2.0, 3.0])) == 1
+    one, two = np.array([1.0]), np.array([2.0, 3.0])
+    assert difference_p_value(one, two) == difference_p_value(two, one) == 1
+    # as wide as each other, but not without width
+    assert difference_p_value(two, two + 1) == pytest.approx(stats.ttest_ind(two, two + 1).pvalue)
     assert difference_p_value(np.full(5, -200.0), np.full(5, -200.0)) == 1
     assert difference_p_value(np.full(5, -200.0), np.full(5, -100.0)) == 0
 
