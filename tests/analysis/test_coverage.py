@@ -1,6 +1,7 @@
 """Coverage against hand counts, simulation and published arithmetic; what the program does with whole trees of runs."""
 
 import csv
+import json
 import math
 import sys
 
@@ -103,6 +104,27 @@ def test_bins_are_equal_and_their_ends_take_what_lies_outside():
     assert list(dimension.place(values, 0.5)) == [0, 0, 0, 0, 1, 1, 1, 1, 1]
 
 
+def test_bins_reach_as_far_as_the_environments_own_limits():
+    limits = {env: {d.name: (d.low, d.high) for d in grid.dimensions} for env, grid in GRIDS.items()}
+    cart, car, pendulum = (envs.make(env).unwrapped for env in ("cartpole", "mountain-car", "pendulum"))
+    for name, limit in (("position", cart.x_threshold), ("angle", cart.theta_threshold_radians)):
+        assert limits["cartpole"][name] == pytest.approx((-limit, limit), rel=1e-3)
+    assert limits["mountain-car"]["position"] == (car.min_position, car.max_position)
+    assert limits["mountain-car"]["velocity"] == (-car.max_speed, car.max_speed)
+    assert limits["pendulum"]["angle"] == pytest.approx((-math.pi, math.pi))
+    assert limits["pendulum"]["angular velocity"] == (-pendulum.max_speed, pendulum.max_speed)
+    torque = GRIDS["pendulum"].action
+    assert (torque.low, torque.high, torque.bins) == (-pendulum.max_torque, pendulum.max_torque, 5)
+
+
+def test_half_and_twice_the_bins_of_pong_leave_the_balls_direction_alone():
+    assert [[d.count(f) for d in GRIDS["represented-pong"].dimensions] for f in (0.5, 1.0, 2.0)] == [
+        [4, 4, 4, 3],
+        [8, 8, 8, 3],
+        [16, 16, 16, 3],
+    ]
+
+
 @pytest.mark.parametrize("env", list(GRIDS))
 @pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
 def test_pairs_differ_exactly_where_bins_do(env, factor):
@@ -142,6 +164,45 @@ def test_pongs_fire_button_changes_nothing_in_play():
     assert (script != with_fire).any() and seen(script) == seen(with_fire)
 
 
+def test_a_row_of_agents_that_differ_is_counted_by_hand():
+    """MountainCar: bins are 0.1 wide along the track, half as many 0.2, twice as many 0.05; all moves are slow."""
+
+    def states(places):
+        return np.array([[place, 0.003] for place in places], dtype=np.float32)
+
+    def recorded(places, actions):
+        none = np.zeros(len(actions), dtype=bool)
+        return Episode(states(places), np.array(actions), -np.ones(len(actions)), none, none)
+
+    def agent(mean_return, *visits):
+        places, actions = zip(*visits, strict=True)
+        return Visits(mean_return, None, states(places), np.array(actions))
+
+    # in ten steps four times left at the wall and six times right in the valley; where an episode ends nothing is done
+    data = [
+        recorded([-1.17] * 3 + [-0.53] * 2 + [-0.45], [0, 0, 0, 2, 2]),
+        recorded([-1.17] + [-0.53] * 5, [0] + [2] * 4),
+    ]
+    agents = [
+        agent(-100, (-1.17, 0), *[(-0.53, 2)] * 3),
+        agent(-110, *[(-1.17, 0)] * 3, (-0.58, 2)),  # another of twice as many bins than -0.53
+        agent(-180, (-1.17, 0), (-1.17, 0), (-1.17, 1), (-0.45, 2)),  # the same of half as many bins
+    ]
+    row = coverage.row_of("mountain-car", agents, data)
+    counts = ("episodes", "visits_in_data", "pairs_in_data", "method", "seeds", "infinite")
+    assert [row[name] for name in counts] == [2, 10, 2, "sampled", 3, 1]
+    assert row["final_return"] == pytest.approx(-130) and row["pairs_visited"] == pytest.approx((2 + 2 + 3) / 3)
+    assert row["coverage"] == pytest.approx((1 + 1 + 1 / 2) / 3)
+    assert row["coverage_unweighted"] == pytest.approx((1 + 1 + 1 / 3) / 3)
+    # of 27 ways to draw three agents one draws the worst alone: more than 2.5%
+    assert [row["coverage_low"], row["coverage_high"]] == pytest.approx([1 / 2, 1])
+    assert [row["coverage_unweighted_low"], row["coverage_unweighted_high"]] == pytest.approx([1 / 3, 1])
+    assert row["coverage_half_bins"] == pytest.approx((1 + 1 + 3 / 4) / 3)
+    assert row["coverage_double_bins"] == pytest.approx((1 + 3 / 4 + 1 / 2) / 3)
+    # (3/4) / (6/10), (3/4) / (4/10), and infinite; over what is there (2/4) / (4/10)
+    assert row["coefficient"] == pytest.approx(1.875) and row["coefficient_covered"] == pytest.approx(1.25)
+
+
 # --- Policies --------------------------------------------------------------------------------------------------------
 
 
@@ -163,23 +224,29 @@ def test_outputs_are_the_learners_own():
     np.testing.assert_allclose(torque, 2 * mean.numpy(), atol=1e-5)
 
 
+def played_plainly(weights, seed, episodes):
+    """Return (observation, action) of each step of one agent's greedy CartPole episodes, and their mean return."""
+    steps, total = [], 0.0
+    for episode in range(episodes):
+        env = envs.make("cartpole")
+        now, over = env.reset(seed=coverage.FIRST_SEED + episode)[0], False
+        while not over:
+            hidden = np.maximum(now @ weights["w1"][seed] + weights["b1"][seed, 0], 0)
+            hidden = np.maximum(hidden @ weights["w2"][seed] + weights["b2"][seed, 0], 0)
+            action = int(np.argmax(weights["w3"][seed] @ hidden + weights["b3"][seed, 0]))
+            steps.append((now.tolist(), action))
+            now, reward, terminated, truncated, _ = env.step(action)
+            total, over = total + reward, terminated or truncated
+    return steps, total / episodes
+
+
 def test_played_episodes_are_the_policys(tmp_path):
     weights = random_networks(2, 4, 2)
     found = coverage.play("cartpole", weights, episodes=3)
     for seed, visits in enumerate(found):
-        expected, total = [], 0.0
-        for episode in range(3):
-            env = envs.make("cartpole")
-            now, over = env.reset(seed=coverage.FIRST_SEED + episode)[0], False
-            while not over:
-                hidden = np.maximum(now @ weights["w1"][seed] + weights["b1"][seed, 0], 0)
-                hidden = np.maximum(hidden @ weights["w2"][seed] + weights["b2"][seed, 0], 0)
-                action = int(np.argmax(weights["w3"][seed] @ hidden + weights["b3"][seed, 0]))
-                expected.append((*now.tolist(), action))
-                now, reward, terminated, truncated, _ = env.step(action)
-                total, over = total + reward, terminated or truncated
-        ours = [(*o.tolist(), int(a)) for o, a in zip(visits.observations, visits.actions, strict=True)]
-        assert sorted(ours) == sorted(expected) and visits.mean_return == pytest.approx(total / 3)
+        expected, mean_return = played_plainly(weights, seed, 3)
+        ours = [(o.tolist(), int(a)) for o, a in zip(visits.observations, visits.actions, strict=True)]
+        assert sorted(ours) == sorted(expected) and visits.mean_return == pytest.approx(mean_return)
 
 
 def test_a_trained_run_is_read_and_returns_what_it_was_evaluated_at(tmp_path, monkeypatch):
@@ -386,16 +453,29 @@ def test_sampled_environments_say_how_much_the_bins_matter(tree, monkeypatch):
     save_dataset(data, "cartpole", episodes, {"policy": "qwen-7b"})
     datasets.append(data)
     rows, text, figure = make(tree, monkeypatch, episodes=[3])
+    agents = [played_plainly(random_networks(2, 4, 2), seed, 3) for seed in range(2)]
+
+    def pair(observation, action, bins, ends=(2.4, 3, 0.2095, 3.5)):
+        places = [math.floor((x + end) / (2 * end) * bins) for x, end in zip(observation, ends, strict=True)]
+        return *(min(max(place, 0), bins - 1) for place in places), action
+
     for name, tau in (("online", 10), (LORO, 2)):
         row = rows["cartpole", name, "qwen-7b"]
         assert row["method"] == "sampled" and row["episodes"] == str(tau)
+        assert float(row["final_return"]) == pytest.approx(np.mean([mean_return for _, mean_return in agents]))
+        for bins, end in ((3, "_half_bins"), (6, ""), (12, "_double_bins")):
+            told = {pair(e.observations[t], int(e.actions[t]), bins) for e in episodes[:tau] for t in range(len(e))}
+            shares = [np.mean([pair(*step, bins) in told for step in steps]) for steps, _ in agents]
+            assert float(row[f"coverage{end}"]) == pytest.approx(np.mean(shares))
         coarse, stated, fine = (float(row[f"coverage{end}"]) for end in ("_half_bins", "", "_double_bins"))
         assert 1 >= coarse >= stated >= fine >= 0 and coarse > fine
     assert rows["cartpole", "online", "qwen-7b"]["gain_share"] == "" and "| CartPole | online RL |" in text
     assert len(figure.axes[0].containers) == 2
 
 
-@pytest.mark.parametrize("case", ["seeds", "env", "nan", "damaged", "none", "protocol", "dataset"])
+@pytest.mark.parametrize(
+    "case", ["seeds", "env", "nan", "damaged", "layer", "changed", "none", "protocol", "dataset", "few"]
+)
 def test_bad_input_is_one_sentence_and_nothing_is_written(tree, monkeypatch, capsys, case):
     folder, runs, datasets = tree
     policy = runs[1].with_suffix(".policy.safetensors")
@@ -409,6 +489,14 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(tree, monkeypatch, cap
             save_file(weights | {"b1": weights["b1"] * np.nan}, policy)
         case "damaged":
             policy.write_bytes(b"nonsense")
+        case "layer":
+            save_file({name: array for name, array in weights.items() if name != "w1"}, policy)
+        case "changed":
+            described = {"arguments": {}, "policy_sha256": "0" * 64}
+            runs[1].with_suffix(".json").write_text(json.dumps(described))
+        case "few":  # a warm start from more episodes than there are
+            runs[1] = write_run(folder, "paper", "cliff-walking", "mix_qwen-7b_tau20", np.zeros((2, 1, 30)))
+            policy.rename(runs[1].with_suffix(".policy.safetensors"))
         case "none":
             policy.unlink()
         case "protocol":
@@ -418,9 +506,16 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(tree, monkeypatch, cap
     with pytest.raises(SystemExit) as stopped:
         measure_tree(tree, monkeypatch)
     error = capsys.readouterr().err
-    assert stopped.value.code == (1 if case in ("seeds", "env", "nan", "damaged") else 2)
+    assert stopped.value.code == (1 if case in ("seeds", "env", "nan", "damaged", "layer", "changed") else 2)
     assert error.count("\n") == 1 and error.startswith("error: ") and "Traceback" not in error
     assert not (folder / "m").exists()
+
+
+@pytest.mark.parametrize("name", ["tau", "episodes"])
+def test_numbers_of_episodes_below_one_are_a_usage_error(tree, monkeypatch, capsys, name):
+    with pytest.raises(SystemExit) as stopped:
+        measure_tree(tree, monkeypatch, **{name: [0]})
+    assert stopped.value.code == 2 and "must be at least 1" in capsys.readouterr().err
 
 
 def test_visits_in_grid_worlds_have_no_bins():
