@@ -5,6 +5,7 @@ import hashlib
 import math
 import pickle
 import shutil
+import statistics
 import sys
 import types
 from unittest import mock
@@ -14,7 +15,7 @@ import pytest
 
 import envs
 from analysis import audit, audit_measures, import_released
-from analysis.audit_measures import Source
+from analysis.audit_measures import MAIN, Number, Source
 from envs.errors import run_command_line
 
 NAMES = {
@@ -380,3 +381,377 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(trees, tmp_path, monke
     code, message = fails(capsys, folder, tmp_path / "audit.md", monkeypatch, table=table)
     assert code == 1 and "SHA-256" in message
     assert not (tmp_path / "audit.md").exists() and not (tmp_path / "audit.csv").exists()
+
+
+# --- Sentences, from numbers that are laid down ----------------------------------------------------------------------
+
+OTHER = "loro_qwen-32b_tau10_n3000"
+
+
+def found(find, measure, monkeypatch, rows, source=None):
+    """Return the finding where (environment, LLM or arm, quantity, value) were measured."""
+    numbers = [Number(0, env, f"{env} {arm}", arm, quantity, value, "") for env, arm, quantity, value in rows]
+    monkeypatch.setattr(audit_measures, measure, lambda _: numbers)
+    return find(source)
+
+
+def quantities(env, arm, **values):
+    return [(env, arm, quantity, value) for quantity, value in values.items()]
+
+
+def test_late_storage_counts_the_files_that_agree_better_shifted(monkeypatch):
+    shares = {"qwen-7b": (0.1, 1.0), "qwen-32b": (0.5, 0.5), "qwen-7b-sft": (0.0, 0.9)}
+    rows = [
+        row
+        for llm, (stored, shifted) in shares.items()
+        for row in quantities("pendulum", llm, **{"agree as stored": stored, "agree one step shifted": shifted})
+    ]
+    finding = found(audit.stored_one_step_late, "pairing", monkeypatch, rows)
+    assert finding.found and finding.evidence == (
+        "2 of 3 files agree better when shifted: of a file's transitions 0.0% to 50.0% agree as stored, "
+        "50.0% to 100.0% shifted"
+    )
+    assert not found(audit.stored_one_step_late, "pairing", monkeypatch, rows[2:4]).found
+
+
+@pytest.mark.parametrize(("last", "lowest", "is_found"), [(0, 5, False), (1, 6, True)])
+def test_gains_of_repeat_0_are_counted_by_cell_and_by_environment(monkeypatch, last, lowest, is_found):
+    """By chance repeat 0 starts lowest in five of seven cells in 47 of 10,000 cases, in six of seven in 4."""
+    cells = {  # whether repeat 0 starts lowest, the gain as published and of repeat 0, online runs below it
+        ("cartpole", MAIN): (1, 100, 60, 5),
+        ("cartpole", OTHER): (1, 50, 70, 5),
+        ("frozen-lake", MAIN): (1, 10, 4, 5),
+        ("frozen-lake", OTHER): (1, -3, -2, 0),
+        ("pendulum", MAIN): (1, 20, -5, 3),
+        ("pendulum", OTHER): (last, 0, 0, 5),
+        ("mountain-car", OTHER): (0, -1, -1, 0),
+    }
+    names = ("repeat 0 starts lowest", "gain over online as published", "gain over online of repeat 0")
+    names += ("online runs below repeat 0",)
+    rows = [row for cell, v in cells.items() for row in quantities(*cell, **dict(zip(names, v, strict=True)))]
+    rows += [
+        (env, "online", names[0], lowest) for env, lowest in (("cartpole", 0), ("frozen-lake", 1), ("pendulum", 0))
+    ]
+    finding = found(audit.repeats_start_trained, "carry_over", monkeypatch, rows)
+    assert finding.found == is_found
+    assert f"repeat 0 starts lowest in {lowest} of 7 LORO cells (by chance a fifth); in 1 of 3 of" in finding.evidence
+    assert finding.effect == "LORO is ahead in 3 of 3 environments as published, in 2 by repeat 0"
+    told = "in 3 environments as published, in 2 by repeat 0 alone, in 1 of them with less than half the gain."
+    assert told in finding.details
+    assert "it is ahead of every one of the online runs in 2." in finding.details
+    told = "of all 7 LORO cells 4 are ahead as published, 3 by repeat 0; in FrozenLake its repeat 0 is the best of all."
+    assert told in finding.details
+    lines = finding.tables[2].splitlines()
+    assert lines[2:] == [
+        "| CartPole | 2 | 2 | 2 | 60 | 70 | 60 |",
+        "| FrozenLake | 2 | 1 | 1 | -2 | 4 | 4 |",
+        "| MountainCar | 1 | 0 | 0 | -1 | -1 |  |",
+        "| Pendulum | 2 | 1 | 0 | -5 | 0 | -5 |",
+    ]
+
+
+def test_the_shortest_file_of_the_main_llm_is_named_and_what_ten_short_episodes_are_worth(monkeypatch):
+    def file(env, llm, cap, at_cap, at_length):
+        values = {"LLM cap": cap, "RL length": 200, "random at LLM cap": at_cap, "random at RL length": at_length}
+        return quantities(env, llm, **values)
+
+    level = [*file("cartpole", "qwen-7b", 200, 20, 20), ("frozen-lake", "qwen-7b", "RL length", 200)]
+    rows = [*file("pendulum", "qwen-32b", 50, -310, -1200), *file("pendulum", "qwen-7b", 50, -300, -1200), *level]
+    rows += file("mountain-car", "qwen-32b", 100, -100, -200)  # shorter, but not of the main setting
+    source = types.SimpleNamespace(gain={"pendulum": 52864.0}.__getitem__)
+    finding = found(audit.other_lengths, "lengths", monkeypatch, rows, source)
+    assert finding.found and finding.evidence == (
+        "3 files are cut off sooner than the RL evaluation; Pendulum, qwen-7b: 50 steps against 200"
+    )
+    assert finding.effect.endswith("are flattered: Pendulum 9,000 of a published gain of 52,864")
+    assert "random play at both lengths: Pendulum 9,000 of a published gain of 52,864." in finding.details
+    finding = found(audit.other_lengths, "lengths", monkeypatch, level, source)
+    assert not finding.found and finding.evidence == "no file is cut off sooner than the RL evaluation"
+
+
+def test_cut_offs_are_added_up_over_files(monkeypatch):
+    rows = [
+        *quantities("cartpole", "qwen-7b", **{"flagged terminal": 3, "of these cut-offs": 0}),
+        *quantities("pendulum", "qwen-7b", **{"flagged terminal": 1000, "of these cut-offs": 2}),
+    ]
+    finding = found(audit.cut_offs_stored_as_ends, "cut_offs", monkeypatch, rows)
+    assert finding.found
+    assert finding.evidence == "2 of 1,003 ends that are flagged terminal are cut-offs, in 1 files"
+    assert not found(audit.cut_offs_stored_as_ends, "cut_offs", monkeypatch, rows[:2]).found
+
+
+@pytest.mark.parametrize(
+    ("named", "other", "is_found", "effect"),
+    [
+        (-780400, -345381, True, "the line is 2.3 times nearer to 0 than that of the file which LORO learns from"),
+        (-780400, -345382, False, "the line is 2.3 times nearer to 0 than that of the file which LORO learns from"),
+        (-345381, -345380, False, "the line is 1.0 times nearer to 0 than that of the file which LORO learns from"),
+        (-100000, -345380, True, "the line is not that of the file which LORO learns from"),
+    ],
+)
+def test_the_printed_line_is_one_file_s_and_not_the_other_s(monkeypatch, named, other, is_found, effect):
+    rows = [
+        row
+        for llm, mean, total in (("qwen-32b", named, -46128), ("qwen-32b-typo", other, -24377))
+        for row in quantities(
+            "cliff-walking", llm, **{"mean times iterations": mean, "sum of LORO with this warm-up": total}
+        )
+    ]
+    finding = found(audit.line_of_another_file, "cliff_lines", monkeypatch, rows)
+    assert (finding.found, finding.effect) == (is_found, effect)
+    assert finding.evidence == f"printed -345,380; the named file gives {named:,}, the other {other:,}"
+    assert "with the other file's warm-up makes -24,377, with the named file's -46,128." in finding.details
+
+
+def test_uncapped_random_episodes_are_named_where_they_are_surely_longer(monkeypatch):
+    main = "pretrain-random_tau10_n3000"
+
+    def arm(env, name, beyond, longest, published, capped):
+        values = {"surely longer than the cap": beyond, "longest has at least": longest}
+        values |= {"sum as published": published, "sum with capped episodes": capped}
+        return quantities(env, name, **values)
+
+    short = arm("cliff-walking", main, 0, 150, -50000, -40000)
+    rows = [*arm("mountain-car", main, 0.5, 5000, -516517, -59643), *short]
+    rows += arm("mountain-car", "pretrain-random_tau20_n3000", 0.25, 7000, -1, -2)
+    finding = found(audit.random_episodes_without_cap, "uncapped", monkeypatch, rows)
+    assert finding.found and finding.evidence == "the longest has at least 7,000 steps (MountainCar)"
+    assert finding.effect == "the arm's sum is the random episodes': MountainCar -516,517 instead of -59,643"
+    assert finding.details.endswith("tau = 10, 3000 steps: MountainCar -516,517 instead of -59,643.")
+    finding = found(audit.random_episodes_without_cap, "uncapped", monkeypatch, short)
+    assert (finding.found, finding.effect) == (False, "none found")
+
+
+@pytest.mark.parametrize(("worst", "is_found"), [(0.98, True), (0.005, False)])
+def test_points_that_were_paid_are_a_share_of_those_played(monkeypatch, worst, is_found):
+    files = {"qwen-7b": (0.002, 1.0, 298, 149), "qwen-32b": (0.01, worst, 189, 103)}
+    names = ("replay agrees: one step", "replay agrees: two steps", "points by the score", "points in the rewards")
+    rows = [
+        row
+        for llm, v in files.items()
+        for row in quantities("represented-pong", llm, **dict(zip(names, v, strict=True)))
+    ]
+    finding = found(audit.two_steps_an_action, "two_steps", monkeypatch, rows)
+    assert finding.found == is_found and finding.evidence == (
+        f"replayed observations agree to {worst:.1%} with two steps an action, to 1.0% with one; "
+        "51.7% of 487 points were paid"
+    )
+    assert finding.effect == "a game lost by 21 points pays about -11"
+    pointless = [(env, llm, name, 0 if "points" in name else value) for env, llm, name, value in rows]
+    finding = found(audit.two_steps_an_action, "two_steps", monkeypatch, pointless)
+    assert finding.evidence.endswith("none of 0 points were paid") and finding.effect == "no point was played"
+
+
+def test_chance_is_told_where_it_is_largest_beside_the_gain(monkeypatch):
+    def noise(env, chance, of_mean, gain, within, between):
+        values = {"chance in an evaluation": chance, "of the mean of all, at most": of_mean, "published gain": gain}
+        return quantities(env, "online", **values, **{"sd within a repeat": within, "sd between repeats": between})
+
+    rows = [
+        *noise("cartpole", 1, 130, -2668, 23.7, 22),
+        *noise("frozen-lake", 1, 2.3, 19.4, 0.42, 0.08),
+        *noise("cliff-walking", 0, 101, 1, 5, 5),  # nothing there is chance
+    ]
+    finding = found(audit.single_evaluations, "evaluation_noise", monkeypatch, rows)
+    assert finding.found and finding.evidence == (
+        "FrozenLake: sd 0.42 between one repeat's last evaluations, 0.08 between repeats"
+    )
+    assert finding.effect == "at most sd 2.30 in the mean of the repeats' sums; the published gain there is 19.4"
+    finding = found(audit.single_evaluations, "evaluation_noise", monkeypatch, rows[10:])
+    assert (finding.found, finding.effect) == (False, "none")
+
+
+def test_shares_beside_what_the_code_says_are_the_least_and_the_largest_of_the_files(monkeypatch):
+    right, left = ("right if leaning " + side + ", turning right" for side in ("right", "left"))
+    rows = [
+        *quantities("cartpole", "qwen-7b", **{right: 0.6, left: 0.9, "default action": 0.544}),
+        *quantities("cartpole", "qwen-32b", **{right: 0.8, left: 0.8, "default action": 0.3}),
+        *quantities("pendulum", "qwen-7b", **{"torque beyond 1": 0.387, "default action": 0.002}),
+        *quantities("pendulum", "qwen-32b", **{"torque beyond 1": 0.945}),
+        *quantities("represented-pong", "qwen-7b", **{"action never offered": 0.004}),
+        *quantities("represented-pong", "qwen-32b", **{"action never offered": 0.0}),
+        *quantities("frozen-lake", "qwen-7b", **{"ends in a hole": 0.967}),
+    ]
+    finding = found(audit.read_from_the_code, "played_actions", monkeypatch, rows)
+    assert finding.evidence == "of a Pendulum file's torques 38.7% to 94.5% are beyond what the learner can play"
+    cells = [line.split(" | ")[-1] for line in finding.tables[0].splitlines()[2:]]
+    ends = ["in files: 1 of 2", "0.0% to 0.4%", "0.2% to 54.4%", "only", '200 updates")', "96.7% to 96.7%"]
+    ends += ["38.7% to 94.5%"]
+    assert all(cell.endswith(f"{end} |") for cell, end in zip(cells, ends, strict=True))
+    finding = found(audit.read_from_the_code, "played_actions", monkeypatch, rows[:6])
+    assert finding.evidence == "no Pendulum file"
+
+
+def test_the_file_of_fewest_steps_is_named(monkeypatch):
+    steps = {("frozen-lake", "qwen-7b-sft"): (35, 0.066), ("cartpole", "qwen-7b"): (1999, 0.0001)}
+    steps[("cliff-walking", "qwen-7b")] = (2000, 0.0)
+    names = ("steps of the first 10 episodes", "LORO has fewer by")
+    rows = [row for file, v in steps.items() for row in quantities(*file, **dict(zip(names, v, strict=True)))]
+    finding = found(audit.equal_episodes, "step_budgets", monkeypatch, rows)
+    assert finding.found and finding.evidence == (
+        "2 of 3 files have fewer steps than the iterations that they stand for; "
+        "FrozenLake, qwen-7b-sft: 35 against 2,000"
+    )
+    assert finding.effect.endswith("it has trained on fewer steps, by up to 6.6% at the end")
+    assert not found(audit.equal_episodes, "step_budgets", monkeypatch, rows[4:]).found
+
+
+def test_a_named_file_is_compared_with_the_others_of_its_llm(monkeypatch):
+    files = {  # whether the code names it, and its mean return
+        ("frozen-lake", "qwen-7b"): (1, 0),
+        ("frozen-lake", "qwen-7b-typo"): (0, 0.03),
+        ("frozen-lake", "qwen-7b-sft"): (1, 5),
+        ("frozen-lake", "qwen-7b-sft-early"): (0, 7),  # another of the tuned LLM, not of qwen-7b
+        ("cliff-walking", "qwen-32b"): (1, -3902),
+        ("cliff-walking", "qwen-32b-typo"): (0, -1727),
+        ("cliff-walking", "qwen-7b"): (1, -738),
+        ("cliff-walking", "qwen-7b-typo"): (0, -1479),
+    }
+    names = ("named by the code", "mean return")
+    rows = [row for file, v in files.items() for row in quantities(*file, **dict(zip(names, v, strict=True)))]
+    finding = found(audit.files_chosen, "collections", monkeypatch, rows)
+    assert finding.found and finding.evidence == (
+        "4 files are not named; CliffWalking, qwen-32b: mean return -3,902 in the file that is, -1,727 in another"
+    )
+    assert finding.details.startswith("The named file has the lower mean return in 3 of 4 pairs,")
+
+
+def test_numbers_are_written_as_their_unit_asks():
+    written = [("share", 0.12345, "12.3%"), ("yes=1", 1, "yes"), ("yes=1", 0, "no"), ("count", 12345, "12,345")]
+    written += [("return", 9.994, "9.99"), ("return", 10.04, "10.0"), ("return", -999.94, "-999.9")]
+    written += [("return", -1000.4, "-1,000"), ("return", 7.0, "7"), ("return", math.nan, ""), ("share", math.nan, "")]
+    assert [audit.written(value, unit) for unit, value, _ in written] == [text for _, _, text in written]
+
+
+# --- Numbers, from files that are laid down --------------------------------------------------------------------------
+
+
+def published(**arms):
+    """Return a source whose environments all have these curves, LORO's trained for 33 iterations and 7 ahead."""
+    cache = types.SimpleNamespace(name="cache.pkl")
+    made = {arm: types.SimpleNamespace(returns=np.array(curves), cache=cache) for arm, curves in arms.items()}
+    random = {"mountain-car": [-200.0, -190.0], "cliff-walking": [-500.0, -300.0]}
+    return types.SimpleNamespace(
+        published=lambda *_: made,
+        trained=lambda _: 33,
+        gain=lambda _: 7.0,
+        random_returns=lambda env, _: np.array(random.get(env, [0.0, 0.0])),
+    )
+
+
+def of(numbers, env, arm):
+    return {n.quantity: n.value for n in numbers if (n.env, n.arm) == (env, arm)}
+
+
+def test_repeats_are_told_apart_as_plain_sums_tell_them():
+    curves = np.random.default_rng(0).integers(-9, 9, (2, 5, 30)).astype(float)
+    online, loro = curves.tolist()
+    source = published(**{"online": online, MAIN: loro})
+    first = [sum(curve[10:20]) / 10 for curve in loro]  # after ten episodes of the LLM
+    sums, others = ([sum(curve) for curve in arm] for arm in (loro, online))
+    numbers = audit_measures.carry_over(source)
+    assert of(numbers, "pendulum", MAIN) == pytest.approx(
+        {
+            "first ten: repeat 0": first[0],
+            "first ten: repeats 1-4": sum(first[1:]) / 4,
+            "repeat 0 starts lowest": float(all(first[0] < other for other in first[1:])),
+            "sum as published": sum(sums) / 5,
+            "sum of repeat 0": sums[0],
+            "sum of repeats 1-4": sum(sums[1:]) / 4,
+            "iterations repeat 0 had trained": 33,
+            "gain over online as published": sum(sums) / 5 - sum(others) / 5,
+            "gain over online of repeat 0": sums[0] - sum(others) / 5,
+            "online runs below repeat 0": sum(other < sums[0] for other in others),
+        }
+    )
+    assert of(numbers, "pendulum", "online")["first ten: repeat 0"] == pytest.approx(sum(online[0][:10]) / 10)
+
+
+def test_a_repeat_that_starts_as_low_as_another_does_not_start_lowest():
+    for second, lowest in ((0.0, 0), (0.5, 1)):
+        source = published(online=[[0.0] * 10] * 2, **{MAIN: [[9.0] * 10 + [0.0] * 10, [9.0] * 10 + [second] * 10]})
+        assert of(audit_measures.carry_over(source), "cartpole", MAIN)["repeat 0 starts lowest"] == lowest
+
+
+def test_what_chance_can_do_to_a_sum_is_the_variance_of_its_last_evaluations():
+    curves = np.random.default_rng(1).normal(0, [[1], [2], [3]], (3, 40)).tolist()
+    within = statistics.mean(statistics.variance(curve[-20:]) for curve in curves)
+    expected = {
+        "sd within a repeat": math.sqrt(within),
+        "sd between repeats": statistics.stdev(statistics.mean(curve[-20:]) for curve in curves),
+        "sd of a repeat's sum": statistics.stdev(map(sum, curves)),
+        "of it by evaluation, at most": math.sqrt(40 * within),
+        "of the mean of all, at most": math.sqrt(40 * within / 3),
+        "published gain": 7,
+    }
+    numbers = audit_measures.evaluation_noise(published(online=curves))
+    assert of(numbers, "pendulum", "online") == pytest.approx(expected | {"chance in an evaluation": 1})
+    assert of(numbers, "cliff-walking", "online") == pytest.approx(expected | {"chance in an evaluation": 0})
+
+
+def test_random_episodes_are_as_long_as_their_returns_make_sure():
+    """A step costs 1 in MountainCar and at worst 100 in CliffWalking; 201 steps may still have been capped."""
+    arm = "pretrain-random_tau10_n1000"
+    curves = [[-201.0] * 5 + [-202.0] * 5 + [-10.0] * 20, [-200.0] * 9 + [-20_150.0] + [-10.0] * 20]
+    numbers = audit_measures.uncapped(published(online=curves, **{arm: curves}))
+    first, later = 5 * 201 + 5 * 202 + 9 * 200 + 20_150, 2 * 20 * 10
+    car, cliff = (of(numbers, env, arm) for env in ("mountain-car", "cliff-walking"))
+    assert (car["longest has at least"], car["surely longer than the cap"]) == (20_150, 6 / 20)
+    assert (cliff["longest has at least"], cliff["surely longer than the cap"]) == (202, 1 / 20)
+    assert (car["lowest of the first tau"], car["highest of the first tau"]) == (-20_150, -200)
+    assert (cliff["lowest of our capped random episodes"], car["lowest of our capped random episodes"]) == (-500, -200)
+    assert car["sum as published"] == pytest.approx(-(first + later) / 2)
+    assert car["share of the first tau"] == pytest.approx(first / (first + later))
+    assert car["sum with capped episodes"] == pytest.approx(-later / 2 - 10 * 195)
+    assert cliff["sum with capped episodes"] == pytest.approx(-later / 2 - 10 * 400)
+    assert "longest has at least" not in of(numbers, "pendulum", arm) and not of(numbers, "pendulum", "online")
+
+
+def test_the_ball_s_step_and_the_points_are_read_off_the_observations(tmp_path, monkeypatch):
+    def game(ball, enemy, player, rewards):
+        observations = np.zeros((len(ball), 10))
+        observations[:, 4], observations[-1, 6:8] = ball, (enemy, player)
+        return observations, np.zeros(len(ball)), rewards, True
+
+    games = [game([0, 8, 8, 12, 4], 3, 1, [0, -1, 0, 1, -1]), game([50, 47], 2, 0, [0, -1])]
+    monkeypatch.setattr(
+        import_released, "FILES", write_files(tmp_path, {("represented-pong", "a"): authors_pickle(games)})
+    )
+    monkeypatch.setattr(audit_measures, "replay", lambda _, double: (0.75, 8.0) if double else (0.25, 4.0))
+    assert {n.quantity: n.value for n in audit_measures.two_steps(Source(tmp_path))} == {
+        "ball's step, stored": (4 + 8) / 2,  # the median of 8, 4, 8 and 3, where it stands still left out
+        "replay agrees: one step": 0.25,
+        "ball's step: one step": 4,
+        "replay agrees: two steps": 0.75,
+        "ball's step: two steps": 8,
+        "points by the score": 3 + 1 + 2,
+        "points in the rewards": 4,
+    }
+
+
+def test_the_longest_cut_off_is_the_cap_and_random_play_is_measured_there(tmp_path, monkeypatch):
+    upright, fallen = [0.0] * 4, [0.0, 0.0, 0.3, 0.0]
+    episodes = [([upright] * 3, [0] * 3, [1] * 3, True), ([upright] * 5, [0] * 5, [1] * 5, True)]
+    episodes.append(([upright] * 9 + [fallen], [0] * 10, [1] * 10, True))
+    monkeypatch.setattr(
+        import_released, "FILES", write_files(tmp_path, {("cartpole", "qwen-7b"): authors_pickle(episodes)})
+    )
+    asked = []
+    earned = [np.arange(1.0, 5.0), np.arange(1.0, 301.0)]
+    monkeypatch.setattr(audit_measures, "play_at_random", lambda *what: asked.append(what) or earned)
+    monkeypatch.setattr(Source, "published", published(online=[[3.0, -4.0], [1.0, 2.0]]).published)
+    source = Source(tmp_path, random_episodes=6, pong_games=2)
+    numbers = audit_measures.lengths(source)
+    assert of(numbers, "cartpole", "qwen-7b") == {
+        "mean length": 6,
+        "shortest": 3,
+        "longest": 10,
+        "RL length": 200,
+        "LLM mean return": 6,
+        "random at RL length": (4 + 200) / 2,
+        "LLM cap": 5,
+        "random at LLM cap": (4 + 5) / 2,
+    }
+    assert of(numbers, "pendulum", "online") == {"lowest cached evaluation": -4}
+    assert source.random_length("represented-pong") == (4 + 300) / 2
+    assert asked == [("cartpole", 6), ("represented-pong", 2)]
