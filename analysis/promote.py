@@ -12,6 +12,7 @@ files (PRODUCTS) is copied as is; what was measured of final policies (coverage.
 import gzip
 import json
 import shutil
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,9 +71,9 @@ def check(run: Path) -> dict:
 
 
 def describe_run(run: Path) -> dict:
-    """Return the .json of a run; raise Failure where there is none."""
+    """Return the .json of a run; raise Failure where there is none, or none with arguments."""
     described = description(run)
-    if not described:
+    if "arguments" not in described:
         raise Failure(f"{run} has no .json beside it that says how it was made.")
     codes = [described, *described.get("resumed_with", [])]
     if changed := sorted({name for code in codes for name in code.get("git_changed") or []}):
@@ -106,7 +107,7 @@ def check_dataset(folder: Path) -> None:
     try:
         with gzip.open(transcripts, "rt", encoding="utf-8") as file:
             told = [(row["episode"], row["step"], row["action"]) for row in map(json.loads, file)]
-    except (EOFError, gzip.BadGzipFile, ValueError, KeyError, TypeError) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error, ValueError, KeyError, TypeError) as error:
         raise Failure(f"{transcripts} is damaged ({error}); collect the episodes anew.") from error
     played = [(i, t, action.tolist()) for i, episode in enumerate(episodes) for t, action in enumerate(episode.actions)]
     if told != played:

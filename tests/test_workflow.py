@@ -122,7 +122,8 @@ def test_plain_snakemake_makes_everything_under_rerun(clone):
     ways = 3  # in CliffWalking the LLM of the four ways played another's episodes, and trains by its own name
     assert everything["train"] == main + settings + sources + tuned + ours + defects + ways
     assert everything["train_again"] == (1 + 1) + (1 + 4) + (1 + 2)  # online RL and what surprised, with other seeds
-    assert everything["fresh_main_figure"] + everything["fresh_grid_figure"] == 1 + 39 + 1 + 6  # main ones over steps too
+    figures = 1 + 39 + 7  # all six together, the paper's, and the seven main ones over steps
+    assert everything["fresh_main_figure"] + everything["fresh_grid_figure"] == figures
     assert everything["comparison"] == 1 and not {"main_figure", "grid_figure", "data_quality"} & set(everything)
     outputs = re.findall(r"--output (\S+)", snakemake(clone, "--dry-run", "--printshellcmds").stdout)
     assert outputs and all(path.startswith(("rerun/", "models/")) for path in outputs)

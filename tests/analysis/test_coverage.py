@@ -189,8 +189,8 @@ def test_a_row_of_agents_that_differ_is_counted_by_hand():
         agent(-180, (-1.17, 0), (-1.17, 0), (-1.17, 1), (-0.45, 2)),  # the same of half as many bins
     ]
     row = coverage.row_of("mountain-car", agents, data)
-    counts = ("episodes", "visits_in_data", "pairs_in_data", "method", "seeds", "infinite")
-    assert [row[name] for name in counts] == [2, 10, 2, "sampled", 3, 1]
+    counts = ("visits_in_data", "pairs_in_data", "method", "seeds", "infinite")
+    assert [row[name] for name in counts] == [10, 2, "sampled", 3, 1]
     assert row["final_return"] == pytest.approx(-130) and row["pairs_visited"] == pytest.approx((2 + 2 + 3) / 3)
     assert row["coverage"] == pytest.approx((1 + 1 + 1 / 2) / 3)
     assert row["coverage_unweighted"] == pytest.approx((1 + 1 + 1 / 3) / 3)

@@ -58,7 +58,7 @@ def make_dataset(tree, policy, actions, told=None, **meta):
     return folder
 
 
-@pytest.mark.parametrize("damage", ["seeds", "no .json", "short", "torch"])
+@pytest.mark.parametrize("damage", ["seeds", "no .json", "no arguments", "short", "torch"])
 def test_replications_are_checked_like_runs(monkeypatch, tmp_path, damage):
     make_run(tmp_path)
     again = make_run(tmp_path / "again").rename(tmp_path / "moved.csv")
@@ -71,6 +71,8 @@ def test_replications_are_checked_like_runs(monkeypatch, tmp_path, damage):
         content["arguments"]["seeds"] = 3
     if damage == "torch":
         content["versions"]["torch"] = "1"
+    if damage == "no arguments":
+        del content["arguments"]
     if damage == "short":  # 20 iterations, whatever the .json says of it
         lines = [lines[0], *(line for line in lines[1:] if int(line.split(",")[2]) < 20)]
         content["arguments"]["iterations"] = 20
@@ -80,6 +82,7 @@ def test_replications_are_checked_like_runs(monkeypatch, tmp_path, damage):
     sentence = {
         "seeds": "was made with 3",
         "no .json": "has no .json",
+        "no arguments": "has no .json",
         "short": "should have 300 rows",
         "torch": "torch 1",
     }
@@ -269,12 +272,13 @@ def test_episodes_that_their_transcript_does_not_tell_are_refused(monkeypatch, t
     [
         lambda whole: whole[:-10],
         lambda whole: b"nonsense",
+        lambda whole: whole[:12] + b"\xff" + whole[13:],
         lambda whole: gzip.compress(b'{"episode": 0\n'),
         lambda whole: gzip.compress(b"[0, 0, 0]\n"),
         lambda whole: gzip.compress(gzip.decompress(whole).replace(b'"action"', b'"word"')),
         lambda whole: gzip.compress(b"\xff\n"),
     ],
-    ids=["cut off", "not gzip", "not JSON", "no object", "no action", "not UTF-8"],
+    ids=["cut off", "not gzip", "a changed byte", "not JSON", "no object", "no action", "not UTF-8"],
 )
 def test_a_damaged_transcript_is_refused(monkeypatch, tmp_path, damage):
     make_run(tmp_path)

@@ -119,7 +119,7 @@ def test_interquartile_mean_and_its_interval_go_along_the_seeds():
 @pytest.mark.parametrize("seeds", [3, 10, 40])
 def test_the_interval_of_few_seeds_covers_as_often_as_theory_says(seeds):
     samples = np.random.default_rng(7).normal(size=(seeds, 2000))
-    low, high = bootstrap_interval(samples)
+    low, high = bootstrap_interval(samples, resamples=2000)
     # a bootstrap knows the spread with divisor n, and nothing of Student's t
     expected = 1 - 2 * stats.t.sf(1.96 * np.sqrt((seeds - 1) / seeds), seeds - 1)
     assert np.mean((low < 0) & (high > 0)) == pytest.approx(expected, abs=0.025)
