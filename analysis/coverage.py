@@ -303,7 +303,7 @@ def measured(
         everything = [(llm, tau) for llm in data for tau in args.tau]
         here = sorted((run for run in runs if run.env == env), key=lambda run: (MEASURED.index(run.arm), run.path.stem))
         policies: list[tuple[str, str | None, list[Visits], list[tuple[str, int]]]] = []
-        if here and env not in GRIDS:
+        if data and env not in GRIDS:
             policies.append((OPTIMAL, None, [propagate(env, optimal_policy(env))], everything))
         for run in here:
             own = [(run.llm, run.tau)] if run.arm in WARM_STARTS else everything

@@ -171,7 +171,7 @@ def name_of(row: dict) -> str:
     return "the optimal policy" if row["arm"] == OPTIMAL else title_of(row)
 
 
-def markdown(rows: list[dict], missing: list[str], tau: int | None) -> str:
+def markdown(rows: list[dict], missing: list[str], named: dict[tuple[str, str, str], Run], tau: int | None) -> str:
     """Return the tables for reading: warm starts and their own data, then policies that owe nothing to the data."""
     head = ["pairs in the data", "agents", "coverage", "unweighted", "half, twice the bins", "transfer coefficient"]
     lines = [INTRODUCTION, *bins_lines(), "", "## Warm starts and the data that they began with", ""]
@@ -182,10 +182,9 @@ def markdown(rows: list[dict], missing: list[str], tau: int | None) -> str:
     lines += table_lines(["environment", "arm", *head, "gain, share"], warm)
     episodes = f" of warm starts from {tau} episodes" if tau else ""
     for arm in WARM_STARTS:
-        drawn = points(rows, arm, tau)
-        if text := correlation_text(drawn):
+        if text := correlation_text(points(rows, arm, tau)):
             lines += ["", f"{ARMS[arm]}, coverage and gain{episodes}: {text}."]
-        if text := correlation_text(by_optimal_policy(rows, drawn)):
+        if text := correlation_text(by_optimal_policy(rows, named, arm, tau)):
             lines += ["", f"{ARMS[arm]}, the optimal policy's coverage and gain{episodes}: {text}."]
     lines += ["", CORRELATION]
     lines += ["", "## Policies that owe nothing to the data", ""]
@@ -218,15 +217,25 @@ def points(rows: list[dict], arm: str, tau: int | None) -> list[dict]:
     ]
 
 
-def by_optimal_policy(rows: list[dict], points: list[dict]) -> list[dict]:
-    """Return the points where an optimal policy is known, with its coverage: it owes nothing to the data."""
-    covered = {where(row): row["coverage"] for row in rows if row["arm"] == OPTIMAL}
-    return [row | {"quality": covered[where(row)]} for row in points if where(row) in covered]
+def by_optimal_policy(
+    rows: list[dict], named: dict[tuple[str, str, str], Run], arm: str, tau: int | None
+) -> list[dict]:
+    """Return one arm's gains over how much of the optimal policy its data contains, where that policy is known.
 
-
-def where(row: dict) -> tuple[str, str, int]:
-    """Return which data a row is about."""
-    return row["env"], row["data"], row["episodes"]
+    The optimal policy owes nothing to the data, and its coverage asks for no final policy of the warm start.
+    """
+    covered = {(row["env"], row["data"], row["episodes"]): row["coverage"] for row in rows if row["arm"] == OPTIMAL}
+    repeated, found = repeated_runs(named.values()), []
+    for run in named.values():
+        data = (run.env, run.llm, run.tau)
+        if run.arm != arm or tau not in (None, run.tau) or data not in covered:
+            continue
+        same = repeated.get((run.env, run.arm, run.details))
+        point = {"env": run.env, "llm": run.llm, "pretrain_steps": run.pretrain_steps, "quality": covered[data]}
+        point |= gain_of(run, named) | {"per_step": False, "same_run_as": same.llm if same else None}
+        if math.isfinite(point["gain_share"]):
+            found.append(point)
+    return found
 
 
 def draw(rows: list[dict], tau: int | None) -> plt.Figure:
@@ -256,7 +265,7 @@ def main() -> None:
     table = pd.DataFrame(rows).astype(dict.fromkeys(("tau", "pretrain_steps"), "Int64"))
     csv = table.to_csv(index=False, float_format="%.8g", lineterminator="\n")
     write_text(args.table.with_suffix(".csv"), csv)
-    write_text(args.table.with_suffix(".md"), markdown(rows, missing, args.tau))
+    write_text(args.table.with_suffix(".md"), markdown(rows, missing, named, args.tau))
     save_figure(figure, args.output)
     shown = sum(len(points(rows, arm, args.tau)) for arm in WARM_STARTS)
     print(f"{args.table}: {len(rows)} rows, {shown} points drawn.")

@@ -18,6 +18,8 @@ from algos import dqn, sac
 from analysis import coverage, coverage_figure
 from analysis.bins import AS_STATED, GRIDS, Dimension
 from analysis.coverage import Frequencies, Visits, measure
+from analysis.gains import by_name
+from analysis.runs import read_run
 from analysis.scatter import SIZES
 from envs.datasets import Episode, load_dataset, save_dataset
 from envs.errors import run_command_line
@@ -395,11 +397,21 @@ def test_one_number_of_episodes_is_drawn_and_correlated_and_the_table_has_all(tr
     assert "LORO (qwen-7b, τ=2, N=1000)" in text and "LORO (qwen-7b, τ=3, N=1000)" in text
 
 
-def test_the_optimal_policys_coverage_is_of_as_many_episodes_as_the_warm_start_had():
-    of = {"env": "cliff-walking", "data": "qwen-7b"}
-    optimal = [{**of, "arm": "optimal", "episodes": tau, "coverage": tau / 10} for tau in (2, 3)]
-    found = coverage_figure.by_optimal_policy(optimal, [{**of, "episodes": 3}, {**of, "episodes": 4}])
-    assert [(point["episodes"], point["quality"]) for point in found] == [(3, 0.3)]
+def test_the_optimal_policys_coverage_is_of_as_many_episodes_as_the_warm_start_had(tree):
+    """It stands for warm starts whose final policies are gone too, and is held against their gain."""
+    folder, runs, _ = tree
+    more = LORO.replace("tau2", "tau3")
+    curves = np.array([-50.0] * 3 + [-30.0] * 27) + np.reshape([-1, 1], (-1, 1, 1))
+    runs = [*runs, write_run(folder, "paper", "cliff-walking", more, curves)]
+    named = by_name([read_run(run) for run in runs])
+    of = {"arm": "optimal", "env": "cliff-walking", "data": "qwen-7b"}
+    optimal = [{**of, "episodes": tau, "coverage": tau / 10} for tau in (2, 3, 4)]
+    found = coverage_figure.by_optimal_policy(optimal, named, "loro", None)
+    assert sorted(point["quality"] for point in found) == [0.2, 0.3]
+    (point,) = coverage_figure.by_optimal_policy(optimal, named, "loro", 3)
+    # LORO at -30; online RL seven times -100 and twenty times -20; random play is -2100
+    assert point["gain_share"] == pytest.approx((-30 - (7 * -100 + 20 * -20) / 27) / (-20 + 2100))
+    assert coverage_figure.by_optimal_policy(optimal[2:], named, "loro", None) == []
 
 
 def test_what_was_measured_of_another_run_is_left_out_and_named(tree, monkeypatch):
