@@ -273,8 +273,8 @@ def explanations(curves: list[Curve]) -> list[Artist]:
     warm = [curve.run for curve in curves if curve.run.tau]
     entries: list[Artist] = []
     if banded := [curve for curve in curves if curve.banded]:
-        counts = [("seeds", [c for c in banded if c.run.protocol == "paper"])]
-        counts += [("chains", [c for c in banded if c.run.protocol != "paper"])]
+        counts = [("seeds", [c for c in banded if c.run.table.repeat.nunique() == 1])]
+        counts += [("chains", [c for c in banded if c.run.table.repeat.nunique() > 1])]
         told = [f"{several({c.run.table.seed.nunique() for c in found})} {name}" for name, found in counts if found]
         entries.append(Patch(color=banded[0].style["color"], **BAND, label=f"95% interval ({', '.join(told)})"))
     if any(curve.alone for curve in curves):

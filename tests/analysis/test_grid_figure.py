@@ -67,6 +67,15 @@ def test_lines_show_their_runs_in_their_protocols_way(tmp_path):
     plt.close("all")
 
 
+def test_agents_with_networks_of_their_own_are_seeds_under_released_too(tmp_path):
+    paths = [write_run(tmp_path, "released", "cartpole", "mix_qwen-7b_tau10", RANDOM.random((5, 1, 15)))]
+    paths.append(write_run(tmp_path, "released", "cartpole", "loro_qwen-7b_tau10_n3000", RANDOM.random((3, 5, 15))))
+    runs = {(run.protocol, run.path.stem): run for run in map(read_run, paths)}
+    figure = grid_figure.draw("cartpole", panels_of("mix", "cartpole"), runs, 15)
+    assert "95% interval (5 seeds, 3 chains)" in [text.get_text() for text in figure.legends[0].texts]
+    plt.close("all")
+
+
 def test_over_steps_a_line_lies_at_its_steps_without_what_is_published(tmp_path, monkeypatch):
     """Mix begins with 10 episodes of 7 steps, and is 130 steps an iteration behind online RL's 200."""
     short = [*range(7, 77, 7), *(70 + 200 * k for k in range(1, 21))]
