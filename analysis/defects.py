@@ -240,7 +240,7 @@ def draw(table: pd.DataFrame, runs: dict[tuple[str, str, str], Run]) -> plt.Figu
             draw_side(axes, rows, names, distance, sign, color)
             axes.set_title(f"{envs.get(env).title}: {title}")
         panels[1].set_yticklabels([])
-    for axes, how in zip(grid[-1], ("with it added", "with it taken away"), strict=True):
+    for axes, how in zip(grid[-1], ("with it", "without it"), strict=True):
         axes.set_xlabel(f"change of the cumulative reward {how}")
     entries = [Line2D([], [], **WHOLE[several]) for several in sorted(kinds, reverse=True)]
     figure.legend(handles=entries, loc="outside lower center", ncols=2, fontsize=6)

@@ -52,8 +52,8 @@ def panels_of(kind: str, env: str) -> tuple[Panel, ...]:
         mix = Line("mix_qwen-7b_tau10", "LLM's data in the buffer (mix)", GREEN)
         return (Panel(0, 0, "", (online, main, mix)),)
     if kind == "pretrain":
-        own = Line("pretrain-on-policy_tau10_n3000", "pretrained on its own episodes", SKY)
-        chance = Line("pretrain-random_tau10_n3000", "pretrained on random episodes", AMBER)
+        own = Line("pretrain-on-policy_tau10_n3000", "own episodes, no LLM", SKY)
+        chance = Line("pretrain-random_tau10_n3000", "random episodes, no LLM", AMBER)
         return (Panel(0, 0, "", (main, own, chance)),)
     if kind == "model_size":
         colors = dict(zip(SIZES, (ORANGE, BLUE), strict=True))

@@ -138,7 +138,7 @@ def draw(
         axes.set_ylim(min(ends[0]), max(ends[1]))
     for axes in grid[-1]:
         axes.set_xlabel(
-            f"environment steps, the LLM's own counted\n(running mean over {WINDOW} iterations)"
+            f"environment steps, with the LLM's\n(running mean over {WINDOW} iterations)"
             if over_steps
             else f"iteration (running mean over {WINDOW})"
         )

@@ -172,7 +172,7 @@ def draw(panels: dict[str, dict[Key, Run]], lengths: dict[str, int], over_steps:
         axes.set_visible(False)
     for axes in grid.flat[max(0, len(panels) - columns) : len(panels)]:
         axes.set_xlabel(
-            f"environment steps, the LLM's own counted\n(running mean over {WINDOW} iterations)"
+            f"environment steps, with the LLM's\n(running mean over {WINDOW} iterations)"
             if over_steps
             else f"iteration (running mean over {WINDOW})"
         )

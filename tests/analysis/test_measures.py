@@ -90,7 +90,7 @@ def test_the_last_evaluations_of_a_short_run_are_not_those_of_its_warm_up(tmp_pa
 
 def test_updates_are_not_compared_with_those_of_ppo_or_of_a_chain(tmp_path, pair):
     ppo = run_of(tmp_path, "ppo", np.ones((2, 1, ITERATIONS)), None)
-    chain = run_of(tmp_path, "loro_qwen-7b_tau5_n10", np.ones((2, 5, ITERATIONS)), None)
+    chain = run_of(tmp_path, "loro-carry-over_qwen-7b_tau5_n10", np.ones((2, 5, ITERATIONS)), None)
     assert np.isnan([Pair("cartpole", run, pair.theirs).difference(UPDATES_AFTER) for run in (ppo, chain)]).all()
 
 
