@@ -642,8 +642,8 @@ rule coverage:
     message:
         "What the data covers of what final policies do"
     input:
-        runs=covered_policies(),
-        policies=[run.replace(".csv", ".policy.safetensors") for run in covered_policies()],
+        runs=covered_policies,
+        policies=lambda wildcards: [run.replace(".csv", ".policy.safetensors") for run in covered_policies(wildcards)],
         datasets=[dataset(env, llm) for env in COUNTABLE for llm in [*config["llms"], "random"] if plays(env, llm)],
     output:
         f"{TREE}/results/coverage.csv",

@@ -28,6 +28,7 @@ from analysis.plotting import (
     LEGEND,
     STYLE,
     Curve,
+    across_label,
     draw_panel,
     explanations,
     limits_of,
@@ -137,11 +138,7 @@ def draw(
     for axes in filled:
         axes.set_ylim(min(ends[0]), max(ends[1]))
     for axes in grid[-1]:
-        axes.set_xlabel(
-            f"environment steps, with the LLM's\n(running mean over {WINDOW} iterations)"
-            if over_steps
-            else f"iteration (running mean over {WINDOW})"
-        )
+        axes.set_xlabel(across_label(WINDOW, over_steps))
     for axes in grid[:, 0]:
         axes.set_ylabel("return of the greedy policy")
     lines, curves = [line for panel in panels for line in panel.lines], [c for _, curves in drawn for c in curves]

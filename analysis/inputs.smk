@@ -285,7 +285,7 @@ def covered_runs(prefix, players):
     return list(dict.fromkeys([*quality_runs(prefix, players), *paper]))
 
 
-def covered_policies():
+def covered_policies(wildcards):
     """List the runs whose final policies are held against the data."""
     runs = [run for run in covered_runs(f"{TREE}/", distinct_players) if "-policy" not in Path(run).stem]
     return [run for run in runs if Path(run).parent.name in COUNTABLE]

@@ -33,6 +33,7 @@ from analysis.plotting import (
     STYLE,
     Curve,
     Level,
+    across_label,
     explanations,
     limits_of,
     on_one_line,
@@ -171,11 +172,7 @@ def draw(panels: dict[str, dict[Key, Run]], lengths: dict[str, int], over_steps:
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     for axes in grid.flat[max(0, len(panels) - columns) : len(panels)]:
-        axes.set_xlabel(
-            f"environment steps, with the LLM's\n(running mean over {WINDOW} iterations)"
-            if over_steps
-            else f"iteration (running mean over {WINDOW})"
-        )
+        axes.set_xlabel(across_label(WINDOW, over_steps))
     for axes in grid[:, 0]:
         axes.set_ylabel("return of the greedy policy")
     entries = legend_handles(list(panels.values()), over_steps)
@@ -186,8 +183,7 @@ def draw(panels: dict[str, dict[Key, Run]], lengths: dict[str, int], over_steps:
 def left_out(panels: dict[str, dict[Key, Run]]) -> str:
     """Name the lines that no run was given for, environment by environment."""
     missing, known = [], [*CURVES, *levels_of(panels.values())]
-    known += [] if any(key[0] == "llm-policy" for key in known) else [("llm-policy", "")]
-    known += [] if any(key[0] == "random-policy" for key in known) else [("random-policy", "")]
+    known += [(policy, "") for policy in POLICIES if all(arm != policy for arm, _ in known)]
     for env, panel in panels.items():
         names = [f"{arm} ({which})" if which else arm for arm, which in known if (arm, which) not in panel]
         if names:

@@ -286,6 +286,13 @@ def explanations(curves: list[Curve]) -> list[Artist]:
     return entries
 
 
+def across_label(window: int, over_steps: bool) -> str:
+    """Return the title of the horizontal axis of curves that are running means."""
+    if over_steps:
+        return f"environment steps, with the LLM's\n(running mean over {window} iterations)"
+    return f"iteration (running mean over {window})"
+
+
 def several(counts: set[int]) -> str:
     """Write one number, or the least and the largest of several."""
     least, most = min(counts), max(counts)

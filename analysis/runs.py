@@ -226,9 +226,9 @@ def check_agents(run: Run) -> None:
         raise Failure(f"{run.path} hands a network through repeats, and under paper only loro-carry-over does.")
     firsts: dict[bytes, int] = {}
     for seed, rows in run.table.groupby("seed"):
-        learnt = rows[["repeat", "iteration", "train_return", "eval_return", "loss", "q_mean"]]
         if not rows.loss.notna().any():
             continue
+        learnt = rows[["repeat", "iteration", "train_return", "eval_return", "loss", "q_mean"]]
         first = firsts.setdefault(learnt.to_numpy(dtype=np.float64).tobytes(), seed)
         if first != seed:
             raise Failure(f"{run.path} has the agent of seed {first} again as seed {seed}.")
