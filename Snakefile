@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(workflow.basedir)))
 from snakemake.exceptions import WorkflowError
 
 import envs
-from analysis.arms import read_name, run_name
+from analysis.arms import parts_of, read_name, run_name
 from analysis.bins import countable
 from analysis.configuration import (
     episodes_of,
@@ -33,7 +33,7 @@ from analysis.configuration import (
     shipped_episodes,
 )
 from analysis.figure_lines import KINDS, SIZES, figures_of, runs_of
-from analysis.protocols import DIFFERENCES, difference_of
+from analysis.protocols import DIFFERENCES, difference_of, repeats_of
 
 if "environments" not in config:  # no --configfile given: the paper
 
@@ -700,8 +700,10 @@ rule cost:
         f"{TREE}/logs/shipped/tables/{{cost}}.log",
     wildcard_constraints:
         cost="cost",
+    params:
+        asked=lambda wildcards: asked_runs(),
     shell:
-        "python -m analysis.cost --runs {input} --output {output.csv} > {log} 2>&1"
+        "python -m analysis.cost --runs {input} --asked {params.asked} --output {output.csv} > {log} 2>&1"
 
 
 rule fresh_llm_policies:

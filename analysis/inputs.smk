@@ -260,19 +260,24 @@ def all_replicated_runs(prefix):
 
 def training_seeds(wildcards):
     """Return how many agents a run trains; a chain of repeats counts as one."""
-    seeds = config["seeds"]
     if again := replication(wildcards):
         return again["seeds"]
-    own_network = wildcards.protocol == "paper" or wildcards.arm.startswith("loro-carry-over")
-    chains = not own_network and wildcards.arm.startswith("loro")
-    if wildcards.arm in MAIN_RUNS and (chains or wildcards.protocol == "paper"):
-        return seeds[wildcards.protocol][wildcards.env]
+    return seeds_of(wildcards.protocol, wildcards.env, wildcards.arm)
+
+
+def seeds_of(protocol, env, run):
+    """Return how many agents a run of the grid trains."""
+    seeds = config["seeds"]
+    own_network = protocol == "paper" or run.startswith("loro-carry-over")
+    chains = not own_network and run.startswith("loro")
+    if run in MAIN_RUNS and (chains or protocol == "paper"):
+        return seeds[protocol][env]
     return seeds["others"]["released" if chains else "paper"]
 
 
 def training_minutes(wildcards):
     """Return twice the minutes that a run is expected to take on a CPU, and ten: where a cluster ends it, it goes on."""
-    repeats = 5 if wildcards.protocol == "released" and wildcards.arm.startswith("loro") else 1
+    repeats = repeats_of(wildcards.protocol, read_name(wildcards.arm).arm)
     iterations = config["iterations"] or envs.get(wildcards.env).iterations
     steps = 200 * iterations * repeats * training_seeds(wildcards)
     milliseconds = MILLISECONDS.get(wildcards.env, max(MILLISECONDS.values()))
@@ -289,6 +294,22 @@ def covered_policies(wildcards):
     """List the runs whose final policies are held against the data."""
     runs = [run for run in covered_runs(f"{TREE}/", distinct_players) if "-policy" not in Path(run).stem]
     return [run for run in runs if Path(run).parent.name in COUNTABLE]
+
+
+def asked_runs():
+    """List every run that the whole configuration trains, as <protocol>/<env>/<run>=<seeds>."""
+    runs = [run for env in ENVIRONMENTS for run in main_runs("", env, {})]
+    runs += quality_runs("", distinct_players) + defect_runs("")
+    if config["grid"]:
+        figures = [(env, runs_of(kind, env)) for env in ENVIRONMENTS for kind in figures_of(env)]
+        runs += [run for env, names in figures for run in under_both("", env, names)]
+        runs += claimed_runs("") + four_ways_runs("")
+    parts = [Path(run).with_suffix("").parts[2:] for run in dict.fromkeys(runs)]
+    return [
+        f"{protocol}/{env}/{run}={seeds_of(protocol, env, run)}"
+        for protocol, env, run in parts
+        if protocol != "prior" and parts_of(read_name(run).arm) is not None
+    ]
 
 
 # `snakemake figures` makes none of these: what they are made from is not shipped. The report shows them as they are.

@@ -52,3 +52,12 @@ DIFFERENCES = {
 def difference_of(arm: str) -> Difference | None:
     """Return the difference that an arm's name tells ("loro-shifted"); None where it tells none."""
     return DIFFERENCES.get(arm.removeprefix("loro-")) if arm.startswith("loro-") else None
+
+
+def repeats_of(protocol: str, arm: str) -> int:
+    """Return through how many repeats one network is handed in a run of an arm: 5 in the authors' LORO, else 1."""
+    if not arm.startswith("loro"):
+        return 1
+    carries_over = DIFFERENCES["carry-over"]
+    is_switched = difference_of(arm) is carries_over
+    return int(carries_over.other(protocol) if is_switched else getattr(carries_over, protocol))

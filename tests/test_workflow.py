@@ -201,6 +201,17 @@ def test_a_job_s_time_limit_is_no_shorter_than_shipped_runs_took():
     assert [(env, cost) for env, cost in costs if cost > allowed[env]] == []
 
 
+def test_the_cost_of_everything_is_of_exactly_what_would_be_trained(clone):
+    """The table's list, counted by a helper of its own, against the jobs of a dry run with their numbers of agents."""
+    done = snakemake(clone, "--dry-run", "--printshellcmds")
+    assert done.returncode == 0, done.stderr
+    command = r" --seeds (\d+) .*?--output rerun/results/runs/(paper|released)/(\S+)\.csv"
+    trained = {f"{protocol}/{run}={seeds}" for seeds, protocol, run in re.findall(command, done.stdout + done.stderr)}
+    done = snakemake(clone, "--dry-run", "--printshellcmds", "--force", "results/tables/cost.md")
+    asked = re.findall(r" --asked (.*?) --output", done.stdout + done.stderr)[0].split()
+    assert set(asked) == trained and len(asked) == len(trained) > 300
+
+
 def test_an_unknown_key_in_the_configuration_is_named(clone):
     config = yaml.safe_load((clone / "config/quick.yaml").read_text())
     config["sedes"] = 3

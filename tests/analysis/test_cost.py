@@ -9,7 +9,7 @@ import pytest
 from synthetic_runs import write_run
 
 from analysis import cost
-from envs.errors import Failure, run_command_line
+from envs.errors import Failure, UsageError, run_command_line
 
 
 def make(tree, protocol, env, arm, seeds, repeats, seconds, **more):
@@ -20,8 +20,8 @@ def make(tree, protocol, env, arm, seeds, repeats, seconds, **more):
     return path
 
 
-def run(paths, output, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["cost", "--runs", *map(str, paths), "--output", str(output)])
+def run(paths, output, monkeypatch, *more):
+    monkeypatch.setattr(sys, "argv", ["cost", "--runs", *map(str, paths), "--output", str(output), *more])
     cost.main()
     return {row["run"]: row for row in csv.DictReader(output.open())}
 
@@ -56,3 +56,53 @@ def test_a_run_that_does_not_say_is_refused(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         run_command_line(lambda: run([policies], tmp_path / "cost.csv", monkeypatch))
     assert stopped.value.code == 2 and "None of the runs" in capsys.readouterr().err
+
+
+def test_what_is_asked_for_is_predicted_from_what_its_own_protocol_s_runs_took(tmp_path, monkeypatch):
+    paths = [
+        make(tmp_path, "paper", "cartpole", "online", 4, 1, 48.0),  # 2 ms per seed-step
+        make(tmp_path, "paper", "cartpole", "mix_x_tau10", 2, 1, 8 * 2.0),  # 2 ms
+        make(tmp_path, "released", "cartpole", "loro_x_tau10_n3000", 1, 5, 23 * 6.0),  # 6 ms
+        make(tmp_path, "paper", "cartpole", "ppo", 1, 1, 6 * 0.5, algorithm="ppo"),
+        make(tmp_path, "paper", "frozen-lake", "online", 1, 1, 6 * 1.0, device="a GPU"),
+    ]
+    asked = [
+        "paper/cartpole/online=10",
+        "paper/cartpole/loro_x_tau10_n3000=10",
+        "paper/cartpole/loro-carry-over_x_tau10_n3000=1",
+        "paper/cartpole/pretrain-on-policy_tau20_n1000=1",
+        "released/cartpole/loro_x_tau10_n3000=3",
+        "released/cartpole/loro-carry-over_x_tau10_n3000=1",
+        "released/cartpole/mix_x_tau10=1",
+        "paper/cartpole/ppo=5",
+        "released/frozen-lake/online=1",  # only the other protocol's were timed
+        "paper/pendulum/online=1",  # none was
+    ]
+    run(paths, tmp_path / "t" / "cost.csv", monkeypatch, "--asked", *asked)
+    lines = (tmp_path / "t" / "cost.md").read_text().split("## All that is asked for")[1].splitlines()
+    # CartPole has 150 iterations of 200 steps, of which the first tau are the LLM's.
+    of_paper = 10 * 30_000 + 10 * (28_000 + 3000) + (5 * 28_000 + 3000) + (30_000 + 1000)
+    of_released = 3 * (5 * 28_000 + 3000) + (28_000 + 3000) + 28_000
+    assert [line for line in lines if line.startswith("| ")][1:] == [
+        f"| CartPole | double-dqn | cpu | paper | 1 of 4 | {of_paper:,} | {of_paper * 2 / 3.6e6:.1f} |",
+        f"| CartPole | ppo | cpu | paper | 1 of 1 | 150,000 | {150_000 * 0.5 / 3.6e6:.1f} |",
+        f"| CartPole | double-dqn | cpu | released | 1 of 3 | {of_released:,} | {of_released * 6 / 3.6e6:.1f} |",
+        "| FrozenLake | double-dqn | a GPU | released | 0 of 1 | 30,000 | 0.0 |",
+        "| Pendulum | sac |  | paper | 0 of 1 | 40,000 |  |",
+    ]
+    assert lines[-2:] == [
+        "All 8 runs on cpu: 1 hours of one core or device.",
+        "All 1 runs on a GPU: 0 hours of one core or device.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["paper/cartpole/online", "cartpole/online=5", "mine/cartpole/online=5", "paper/chess/online=5",
+     "paper/cartpole/loro-wrong_x_tau10_n3000=5", "paper/cartpole/Online=5"],
+)  # fmt: skip
+def test_what_is_asked_for_must_name_a_run_and_its_seeds(tmp_path, monkeypatch, asked):
+    path = make(tmp_path, "paper", "cartpole", "online", 4, 1, 48.0)
+    with pytest.raises(UsageError, match="--asked"):
+        run([path], tmp_path / "cost.csv", monkeypatch, "--asked", asked)
+    assert not (tmp_path / "cost.csv").exists()
