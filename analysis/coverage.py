@@ -41,8 +41,9 @@ from envs.datasets import Episode, load_dataset
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import sha256, write_text
 
-WARM_STARTS = ("loro", "loro-discard", "mix")
-MEASURED = ("online", *WARM_STARTS)
+FROM_DATA = ("loro", "loro-discard", "mix")
+"""The arms that learn from an LLM's episodes."""
+MEASURED = ("online", *FROM_DATA)
 OPTIMAL = "optimal"
 FIRST_SEED = 1_000_000
 """Reset seed of the first evaluation episode."""
@@ -306,7 +307,7 @@ def measured(
         if data and env not in GRIDS:
             policies.append((OPTIMAL, None, [propagate(env, optimal_policy(env))], everything))
         for run in here:
-            own = [(run.llm, run.tau)] if run.arm in WARM_STARTS else everything
+            own = [(run.llm, run.tau)] if run.arm in FROM_DATA else everything
             policies.append((run.path.stem, sha256(run.path), visits_of(run, args.episodes), own))
         for name, digest, visits, held_against in policies:
             for llm, tau in held_against:

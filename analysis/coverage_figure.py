@@ -3,11 +3,11 @@
     python -m analysis.coverage_figure --measured results/coverage.csv --runs results/runs/paper/*/*.csv \\
         --output paper_figs/coverage.pdf --table results/tables/coverage.csv
 
-`analysis.coverage` measures; this draws, for the runs given: the share of a warm start's own final policy that its own
-data contains, against what the warm start gained over online RL (analysis/gains.py). A policy learnt from data tends to
-stay where the data is, even a bad one, so that the table has the data's share of what online RL's and the optimal
-policy visit too. What was measured of another run than the one given is left out, and named. The first 20 episodes of
-an LLM contain its first ten: a dataset is one point of the figure, with `--tau`.
+`analysis.coverage` measures; this draws what warm starts gained over online RL (analysis/gains.py) over the share of
+their own final policy's visits that their data contains, and over that of the optimal policy's, where it is known: a
+policy learnt from data tends to stay where the data is, even a bad one. The table has what online RL's policy visits
+too. What was measured of another run than the one given is left out, and named. The first 20 episodes of an LLM contain
+its first ten: a dataset is one point of the figure, with `--tau`.
 """
 
 import math
@@ -22,8 +22,8 @@ import tyro
 import envs
 from analysis.bins import GRIDS, Dimension
 from analysis.correlation import CORRELATION, correlation_text
-from analysis.coverage import MEASURED, OPTIMAL, WARM_STARTS, read_measured
-from analysis.gains import baseline_of, by_name, repeated_runs
+from analysis.coverage import FROM_DATA, MEASURED, OPTIMAL, read_measured
+from analysis.gains import Baseline, baseline_of, by_name, repeated_runs
 from analysis.gains import row_of as gain_row
 from analysis.main_table import ARMS, title_of
 from analysis.plotting import STYLE, save_figure
@@ -35,6 +35,7 @@ from envs.files import check_outputs, sha256, write_text
 
 FREE = ("online", OPTIMAL)
 """The policies that owe nothing to any data."""
+COVERAGE = ("coverage", "coverage_low", "coverage_high")
 GAIN = ("gain_share", "gain_share_low", "gain_share_high")
 
 
@@ -54,12 +55,47 @@ class Args:
     """draw and correlate only warm starts from this number of LLM episodes; the table has them all"""
 
 
+@dataclass
+class WarmStart:
+    """A run that learnt from an LLM's episodes, and what it gained."""
+
+    run: Run
+    gain: dict[str, float]
+    """its gain over online RL, on its environment's scale, with its interval; NaN where that is not known"""
+    same_run_as: str | None
+    """the LLM whose run is this one, number by number; None where it is the first"""
+
+
+def warm_starts(named: dict[tuple[str, str, str], Run]) -> dict[tuple[str, str, str], WarmStart]:
+    """Return the warm starts among the runs given, by the same names."""
+    found, repeated = {}, repeated_runs(named.values())
+    for env in dict.fromkeys(run.env for run in named.values()):
+        online, random = named.get((env, "online", "")), named.get((env, "random-policy", ""))
+        baseline = baseline_of(online, random) if online else None
+        for name, run in named.items():
+            if run.env == env and run.arm in FROM_DATA:
+                same = repeated.get(name)
+                found[name] = WarmStart(run, gain_of(run, baseline), same.llm if same else None)
+    return found
+
+
+def gain_of(run: Run, baseline: Baseline | None) -> dict[str, float]:
+    """Return a warm start's gain and its interval; NaN without online RL."""
+    if baseline is None:
+        return dict.fromkeys(GAIN, math.nan)
+    common_iterations([baseline.online, run], run.env)
+    row = gain_row(run, baseline, None)
+    return {key: row[key] for key in GAIN}
+
+
 # --- The table -------------------------------------------------------------------------------------------------------
 
 
-def tidy(named: dict[tuple[str, str, str], Run], measured: pd.DataFrame) -> tuple[list[dict[str, object]], list[str]]:
+def tidy(
+    named: dict[tuple[str, str, str], Run], warm: dict[tuple[str, str, str], WarmStart], measured: pd.DataFrame
+) -> tuple[list[dict[str, object]], list[str]]:
     """Return the rows of the runs given, with what they gained, and in words what is missing."""
-    rows, missing, repeated = [], [], repeated_runs(named.values())
+    rows, missing = [], []
     for env in environments_about(run.env for run in named.values()):
         title, here = envs.get(env).title, measured[measured.env == env]
         runs = [run for run in named.values() if run.env == env and run.arm in MEASURED]
@@ -81,7 +117,7 @@ def tidy(named: dict[tuple[str, str, str], Run], measured: pd.DataFrame) -> tupl
             if name in FREE and (lacking := sorted(measured_on(here, FREE) - measured_on(here, [name]))):
                 those = ", ".join(f"{data} ({episodes} episodes)" for data, episodes in lacking)
                 missing.append(f"{title}: {name} was not measured on {those}.")
-            rows += [row_of(row, run, named, repeated) for row in found.to_dict("records")]
+            rows += [row_of(row, run, warm) for row in found.to_dict("records")]
     return rows, missing
 
 
@@ -90,26 +126,14 @@ def measured_on(table: pd.DataFrame, policies: Iterable[str]) -> set[tuple[str, 
     return set(table[table.policy.isin(policies)][["data", "episodes"]].itertuples(index=False, name=None))
 
 
-def row_of(
-    measured: dict, run: Run | None, named: dict[tuple[str, str, str], Run], repeated: dict[tuple[str, str, str], Run]
-) -> dict[str, object]:
+def row_of(measured: dict, run: Run | None, warm: dict[tuple[str, str, str], WarmStart]) -> dict[str, object]:
     """Return a row of the table: whose policy it is, what was measured, and on a warm start's own data its gain."""
     own = run is not None and run.llm == measured["data"]
-    same = repeated.get((run.env, run.arm, run.details)) if run else None
+    start = warm.get((run.env, run.arm, run.details)) if run else None
     described = {"env": measured["env"], "policy": measured["policy"], "arm": run.arm if run else OPTIMAL}
     described |= {name: getattr(run, name, None) for name in ("llm", "tau", "pretrain_steps")}
-    described |= {"data": measured["data"], "own_data": own, "same_run_as": same.llm if same else None}
-    return described | measured | (gain_of(run, named) if own else dict.fromkeys(GAIN, math.nan))
-
-
-def gain_of(run: Run, named: dict[tuple[str, str, str], Run]) -> dict[str, float]:
-    """Return a warm start's gain over online RL, on its environment's scale; NaN where that is not known."""
-    online, random = named.get((run.env, "online", "")), named.get((run.env, "random-policy", ""))
-    if run.arm not in WARM_STARTS or online is None:
-        return dict.fromkeys(GAIN, math.nan)
-    common_iterations([online, run], run.env)
-    row = gain_row(run, baseline_of(online, random), None)
-    return {key: row[key] for key in GAIN}
+    described |= {"data": measured["data"], "own_data": own, "same_run_as": start.same_run_as if start else None}
+    return described | measured | (start.gain if own else dict.fromkeys(GAIN, math.nan))
 
 
 # --- For reading -----------------------------------------------------------------------------------------------------
@@ -171,7 +195,7 @@ def name_of(row: dict) -> str:
     return "the optimal policy" if row["arm"] == OPTIMAL else title_of(row)
 
 
-def markdown(rows: list[dict], missing: list[str], named: dict[tuple[str, str, str], Run], tau: int | None) -> str:
+def markdown(rows: list[dict], missing: list[str], starts: Iterable[WarmStart], tau: int | None) -> str:
     """Return the tables for reading: warm starts and their own data, then policies that owe nothing to the data."""
     head = ["pairs in the data", "agents", "coverage", "unweighted", "half, twice the bins", "transfer coefficient"]
     lines = [INTRODUCTION, *bins_lines(), "", "## Warm starts and the data that they began with", ""]
@@ -181,10 +205,10 @@ def markdown(rows: list[dict], missing: list[str], named: dict[tuple[str, str, s
         warm.append([envs.get(row["env"]).title, name_of(row) + same, *cells(row), estimate(row, "gain_share", short)])
     lines += table_lines(["environment", "arm", *head, "gain, share"], warm)
     episodes = f" of warm starts from {tau} episodes" if tau else ""
-    for arm in WARM_STARTS:
+    for arm in FROM_DATA:
         if text := correlation_text(points(rows, arm, tau)):
             lines += ["", f"{ARMS[arm]}, coverage and gain{episodes}: {text}."]
-        if text := correlation_text(by_optimal_policy(rows, named, arm, tau)):
+        if text := correlation_text(by_optimal_policy(rows, starts, arm, tau)):
             lines += ["", f"{ARMS[arm]}, the optimal policy's coverage and gain{episodes}: {text}."]
     lines += ["", CORRELATION]
     lines += ["", "## Policies that owe nothing to the data", ""]
@@ -217,38 +241,43 @@ def points(rows: list[dict], arm: str, tau: int | None) -> list[dict]:
     ]
 
 
-def by_optimal_policy(
-    rows: list[dict], named: dict[tuple[str, str, str], Run], arm: str, tau: int | None
-) -> list[dict]:
+def by_optimal_policy(rows: list[dict], starts: Iterable[WarmStart], arm: str, tau: int | None) -> list[dict]:
     """Return one arm's gains over how much of the optimal policy its data contains, where that policy is known.
 
     The optimal policy owes nothing to the data, and its coverage asks for no final policy of the warm start.
     """
     covered = {(row["env"], row["data"], row["episodes"]): row["coverage"] for row in rows if row["arm"] == OPTIMAL}
-    repeated, found = repeated_runs(named.values()), []
-    for run in named.values():
-        data = (run.env, run.llm, run.tau)
-        if run.arm != arm or tau not in (None, run.tau) or data not in covered:
+    found = []
+    for start in starts:
+        run, coverage = start.run, covered.get((start.run.env, start.run.llm, start.run.tau))
+        if run.arm != arm or tau not in (None, run.tau) or coverage is None or start.same_run_as:
             continue
-        same = repeated.get((run.env, run.arm, run.details))
-        point = {"env": run.env, "llm": run.llm, "pretrain_steps": run.pretrain_steps, "quality": covered[data]}
-        point |= gain_of(run, named) | {"per_step": False, "same_run_as": same.llm if same else None}
-        if math.isfinite(point["gain_share"]):
-            found.append(point)
+        point = {"env": run.env, "llm": run.llm, "pretrain_steps": run.pretrain_steps, "per_step": False}
+        point |= dict.fromkeys(("quality", *COVERAGE), coverage)  # exact: it has no interval
+        if math.isfinite(start.gain["gain_share"]):
+            found.append(point | start.gain | {"same_run_as": None})
     return found
 
 
-def draw(rows: list[dict], tau: int | None) -> plt.Figure:
-    """Return the figure at column width, a panel for each kind of warm start that has points."""
-    shown = {arm: points(rows, arm, tau) for arm in WARM_STARTS}
-    if not any(shown.values()):
+def draw(rows: list[dict], starts: Iterable[WarmStart], tau: int | None) -> plt.Figure:
+    """Return the figure over two columns: over the final policy's coverage, and over the optimal policy's.
+
+    It has a row of panels for each kind of warm start whose own final policies were measured.
+    """
+    own = {arm: found for arm in FROM_DATA if (found := points(rows, arm, tau))}
+    if not own:
         raise UsageError(
             "No point can be drawn: a point needs a warm start's final policy, its dataset, and runs of online RL and "
             "of the random policy between which its environment has a scale."
         )
-    label = "coverage: share of the final policy's visits\nwhose state-action pair is in the LLM's data"
-    figure, panels = draw_points(shown, "coverage", label, unseen={row["env"] for row in rows if row["own_data"]})
-    panels[-1].set_xlim(-0.03, 1.03)
+    optimal = {arm: by_optimal_policy(rows, starts, arm, tau) for arm in own}
+    label = "share of the {}\nwhose state-action pair is in the LLM's data"
+    names = ("agents' own final policy's visits", "optimal policy's visits (grid worlds)")
+    columns = dict(zip(map(label.format, names), (own, optimal), strict=True))
+    columns = {text: found for text, found in columns.items() if any(found.values())}
+    figure, panels = draw_points(columns, "coverage", unseen={row["env"] for row in rows if row["own_data"]})
+    for axes in panels.flat:
+        axes.set_xlim(-0.03, 1.03)
     return figure
 
 
@@ -257,17 +286,18 @@ def main() -> None:
     args = tyro.cli(Args)
     check_outputs([args.measured, *args.runs], output=(args.output, ".pdf"), table=(args.table, ".csv"))
     named = by_name([run for run in map(read_run, args.runs) if run.arm in (*MEASURED, "random-policy")])
-    rows, missing = tidy(named, read_measured(args.measured))
+    warm = warm_starts(named)
+    rows, missing = tidy(named, warm, read_measured(args.measured))
     if not rows:
         raise UsageError(f"{args.measured} has no row of these runs: {' '.join(missing)}")
     plt.rcParams.update(STYLE)
-    figure = draw(rows, args.tau)
+    figure = draw(rows, warm.values(), args.tau)
     table = pd.DataFrame(rows).astype(dict.fromkeys(("tau", "pretrain_steps"), "Int64"))
     csv = table.to_csv(index=False, float_format="%.8g", lineterminator="\n")
     write_text(args.table.with_suffix(".csv"), csv)
-    write_text(args.table.with_suffix(".md"), markdown(rows, missing, named, args.tau))
+    write_text(args.table.with_suffix(".md"), markdown(rows, missing, warm.values(), args.tau))
     save_figure(figure, args.output)
-    shown = sum(len(points(rows, arm, args.tau)) for arm in WARM_STARTS)
+    shown = sum(len(points(rows, arm, args.tau)) for arm in FROM_DATA)
     print(f"{args.table}: {len(rows)} rows, {shown} points drawn.")
 
 

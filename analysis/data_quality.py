@@ -121,8 +121,8 @@ def draw(rows: list[dict], baselines: dict[str, Baseline]) -> plt.Figure:
         raise UsageError("No point can be placed: " + "; ".join(_reasons(rows, baselines)) + ".")
     label = "quality of the LLM's play\n(0: random policy, 1: online RL's last level;\nlogarithmic beyond ±1)"
     points = {arm: [row for row in shown if row["arm"] == arm] for arm in WARM_STARTS}
-    figure, panels = draw_points(points, "quality", label, unseen=baselines)
-    for axes in panels:
+    figure, panels = draw_points({label: points}, "quality", unseen=baselines)
+    for axes in panels.flat:
         for x in (0, 1):
             axes.axvline(x, color=GREY, lw=0.6, ls=(0, (2, 2)), zorder=1)
         axes.set_xscale("symlog", linthresh=LINEAR, linscale=1.5)

@@ -1,6 +1,6 @@
 """How warm starts are drawn as points: what each gained, over what that may depend on, a panel for each arm."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,26 +26,32 @@ LINEAR_GAIN = 0.03
 
 
 def draw_points(
-    points: dict[str, list[dict]], across: str, label: str, unseen: Iterable[str] = ()
-) -> tuple[plt.Figure, Sequence[Axes]]:
-    """Return the figure at column width and its panels, one for each arm that has points: gains over `across`.
+    columns: dict[str, dict[str, list[dict]]], across: str, unseen: Iterable[str] = ()
+) -> tuple[plt.Figure, np.ndarray]:
+    """Return a figure and its panels [arms, columns]: gains over `across`, an arm in each row, if it has points.
 
-    Rows have `env`, `llm`, `pretrain_steps`, `per_step` (drawn open), `gain_share` and `across` with their `_low` and
+    `columns` has by each horizontal axis' label the rows of each arm; a figure of one is as wide as a text column. Rows
+    have `env`, `llm`, `pretrain_steps`, `per_step` (drawn open), `gain_share` and `across` with their `_low` and
     `_high`, and `quality`, which is correlated. `unseen`: environments that the legend names as not placed.
     Raises UsageError where there are more LLMs than markers.
     """
-    points = {arm: rows for arm, rows in points.items() if rows}
-    shown = [row for rows in points.values() for row in rows]
+    arms = list(dict.fromkeys(arm for points in columns.values() for arm, rows in points.items() if rows))
+    shown = [row for points in columns.values() for rows in points.values() for row in rows]
     llms = sorted({str(row["llm"]) for row in shown})
     if len(llms) > len(MARKERS):
         raise UsageError(f"The figure has markers for {len(MARKERS)} LLMs, the runs are of {len(llms)}: give fewer.")
     markers = dict(zip(llms, MARKERS, strict=False))
-    size = (3.4, 1.7 * len(points) + 1.3)
-    figure, grid = plt.subplots(len(points), 1, sharex=True, squeeze=False, figsize=size, layout="constrained")
-    for axes, (arm, rows) in zip(grid[:, 0], points.items(), strict=True):
-        _draw_panel(axes, rows, across, markers)
-        axes.set_title(ARMS[arm], loc="left")
-    grid[-1, 0].set_xlabel(label)
+    size = (3.4 * len(columns), 1.7 * len(arms) + 1.3)
+    figure, grid = plt.subplots(
+        len(arms), len(columns), sharex="col", sharey="row", squeeze=False, figsize=size, layout="constrained"
+    )
+    for arm, panels in zip(arms, grid, strict=True):
+        for axes, points in zip(panels, columns.values(), strict=True):
+            _draw_panel(axes, points.get(arm, []), across, markers)
+        _scale_gains(panels[0])
+        panels[0].set_title(ARMS[arm], loc="left")
+    for axes, label in zip(grid[-1], columns, strict=True):
+        axes.set_xlabel(label)
     dots = {"ls": "", "marker": "o", "markersize": SIZE}
     colours = []
     for env in (env for env in COLOURS if env in {row["env"] for row in shown} | set(unseen)):
@@ -60,9 +66,9 @@ def draw_points(
     if any(row["per_step"] for row in shown):
         cut = "cut off early: by return per step"
         shapes.append(Line2D([], [], **dots, color=GREY, markerfacecolor="white", label=cut))
-    figure.legend(handles=colours, loc="outside lower left", fontsize=6)
-    figure.legend(handles=shapes, loc="outside lower right", fontsize=6)
-    return figure, grid[:, 0]
+    for handles, corner in ((colours, "left"), (shapes, "right")):
+        figure.legend(handles=handles, loc=f"outside lower {corner}", fontsize=6, ncols=len(columns))
+    return figure, grid
 
 
 def _draw_panel(axes: Axes, rows: list[dict], across: str, markers: dict[str, str]) -> None:
@@ -83,7 +89,6 @@ def _draw_panel(axes: Axes, rows: list[dict], across: str, markers: dict[str, st
         )
     axes.grid(color="#E6E6E6", lw=0.5)
     axes.set_axisbelow(True)
-    _scale_gains(axes)
     axes.set_title(correlation_title(rows), loc="right", fontsize=5.5)
 
 
@@ -101,7 +106,7 @@ def _bar(row: dict, name: str) -> np.ndarray:
 
 
 def _scale_gains(axes: Axes) -> None:
-    """Scale the vertical axis for gains: an environment's share of it can be a hundred times another's."""
+    """Scale a row's vertical axis for gains: an environment's share of it can be a hundred times another's."""
     bottom, top = axes.get_ylim()
     axes.set_yscale("symlog", linthresh=LINEAR_GAIN)
     axes.set_yticks(GAIN_TICKS, [f"{tick:g}".replace("-", "−") for tick in GAIN_TICKS])

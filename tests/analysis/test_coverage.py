@@ -359,6 +359,16 @@ def test_policies_without_data_of_their_own_take_tau_from_the_command_line(tree,
     assert "| CliffWalking | the optimal policy | −13.0 | qwen-7b | 3 | 13 of 28 | 1 | 1.00 | 1.00 |  | 2.2 |" in text
 
 
+def test_the_second_column_has_the_optimal_policys_share_of_the_same_data(tree, monkeypatch):
+    rows, _, figure = draw_tree(tree, monkeypatch, measure_tree(tree, monkeypatch, tau=[2]))
+    left, right = ([line for line in axes.lines if len(line.get_xdata()) == 1] for axes in figure.axes)
+    # two episodes have eleven of the thirteen steps of the shortest way, which the walkers take too
+    assert [float(line.get_xdata()[0]) for line in left + right] == pytest.approx([11 / 13] * 2)
+    gain = float(rows["cliff-walking", LORO, "qwen-7b"]["gain_share"])
+    assert [float(line.get_ydata()[0]) for line in left + right] == pytest.approx([gain] * 2, rel=1e-5)
+    assert "optimal policy" in figure.axes[1].get_xlabel()
+
+
 def test_what_was_not_measured_is_named(tree, monkeypatch):
     save_file(walker(PATH), tree[1][0].with_suffix(".policy.safetensors"))
     measured = measure_tree(tree, monkeypatch, tau=[2, 3])
@@ -403,15 +413,15 @@ def test_the_optimal_policys_coverage_is_of_as_many_episodes_as_the_warm_start_h
     more = LORO.replace("tau2", "tau3")
     curves = np.array([-50.0] * 3 + [-30.0] * 27) + np.reshape([-1, 1], (-1, 1, 1))
     runs = [*runs, write_run(folder, "paper", "cliff-walking", more, curves)]
-    named = by_name([read_run(run) for run in runs])
+    starts = coverage_figure.warm_starts(by_name([read_run(run) for run in runs])).values()
     of = {"arm": "optimal", "env": "cliff-walking", "data": "qwen-7b"}
     optimal = [{**of, "episodes": tau, "coverage": tau / 10} for tau in (2, 3, 4)]
-    found = coverage_figure.by_optimal_policy(optimal, named, "loro", None)
+    found = coverage_figure.by_optimal_policy(optimal, starts, "loro", None)
     assert sorted(point["quality"] for point in found) == [0.2, 0.3]
-    (point,) = coverage_figure.by_optimal_policy(optimal, named, "loro", 3)
+    (point,) = coverage_figure.by_optimal_policy(optimal, starts, "loro", 3)
     # LORO at -30; online RL seven times -100 and twenty times -20; random play is -2100
     assert point["gain_share"] == pytest.approx((-30 - (7 * -100 + 20 * -20) / 27) / (-20 + 2100))
-    assert coverage_figure.by_optimal_policy(optimal[2:], named, "loro", None) == []
+    assert coverage_figure.by_optimal_policy(optimal[2:], starts, "loro", None) == []
 
 
 def test_what_was_measured_of_another_run_is_left_out_and_named(tree, monkeypatch):
