@@ -8,10 +8,10 @@ import shutil
 import statistics
 import sys
 import types
-from unittest import mock
 
 import numpy as np
 import pytest
+from authors_files import authors_pickle
 
 import envs
 from analysis import audit, audit_measures, import_released
@@ -29,26 +29,6 @@ NAMES = {
 ITERATIONS = {name: envs.get(name).iterations for name in NAMES}
 FILES = [(name, llm) for name in NAMES for llm in ("qwen-32b", "qwen-7b")] + [("cliff-walking", "qwen-32b-typo")]
 TYPO_RETURNS = [-1727] * 9 + [-1726]  # 200 times their mean is what the figure prints
-
-
-def authors_pickle(episodes):
-    """Pickle (observations, actions, rewards, terminated) with classes named as the authors' are."""
-    homes = {"Episode": "components", "InfiniteBuffer": "buffers", "MDPDataset": "compat"}
-    modules = {name: types.ModuleType(name) for name in ("d3rlpy", "d3rlpy.dataset")}
-    made = {}
-    for name, home in homes.items():
-        made[name] = type(name, (), {"__module__": f"d3rlpy.dataset.{home}"})
-        modules[f"d3rlpy.dataset.{home}"] = types.ModuleType(home)
-        setattr(modules[f"d3rlpy.dataset.{home}"], name, made[name])
-    dataset, buffer = made["MDPDataset"](), made["InfiniteBuffer"]()
-    buffer._episodes, dataset._buffer = [], buffer
-    for observations, actions, rewards, terminated in episodes:
-        record = made["Episode"]()
-        record.observations, record.actions = np.array(observations), np.array(actions).reshape(-1, 1)
-        record.rewards, record.terminated = np.array(rewards, dtype=float).reshape(-1, 1), bool(terminated)
-        buffer._episodes.append(record)
-    with mock.patch.dict(sys.modules, modules):
-        return pickle.dumps(dataset, protocol=4)
 
 
 def play(name, cap, episodes=2, late=True, **options):

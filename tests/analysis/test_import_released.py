@@ -7,12 +7,11 @@ import pickle
 import shutil
 import struct
 import sys
-import types
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
+from authors_files import authors_pickle
 
 import envs
 from analysis import import_published, import_released
@@ -123,26 +122,6 @@ def test_every_digest_is_the_one_that_came_with_the_files():
     known = {Path(name).name: digest for name, digest in known.items()}
     rows = import_released.released_files()
     assert {row["file"]: row["sha256"] for row in rows} == {k: v for k, v in known.items() if "_Neps_30_2025" in k}
-
-
-def authors_pickle(episodes):
-    """Pickle (observations after the step, actions, rewards) as the authors did, with classes named like theirs."""
-    homes = {"Episode": "components", "InfiniteBuffer": "buffers", "MDPDataset": "compat"}
-    modules = {name: types.ModuleType(name) for name in ("d3rlpy", "d3rlpy.dataset")}
-    made = {}
-    for name, home in homes.items():
-        made[name] = type(name, (), {"__module__": f"d3rlpy.dataset.{home}"})
-        modules[f"d3rlpy.dataset.{home}"] = types.ModuleType(home)
-        setattr(modules[f"d3rlpy.dataset.{home}"], name, made[name])
-    dataset, buffer = made["MDPDataset"](), made["InfiniteBuffer"]()
-    buffer._episodes, dataset._buffer = [], buffer
-    for observations, actions, rewards in episodes:
-        record = made["Episode"]()
-        record.observations, record.actions, record.rewards = observations, actions, rewards
-        record.terminated, record.length = True, np.float64(len(rewards))
-        buffer._episodes.append(record)
-    with mock.patch.dict(sys.modules, modules):
-        return pickle.dumps(dataset, protocol=4)
 
 
 def offer(content, tmp_path, monkeypatch, env="cartpole"):
