@@ -162,6 +162,9 @@ def test_schedule_follows_algorithm_1():
     chain = kinds(arm="loro", protocol="released", carry_over=2)
     later = [("offline", 1, 0), ("online", 1, 2), ("online", 1, 3), ("online", 1, 4)]
     assert chain == [("offline", 0, 0), *pretrain, *online[2:], *later], "only the first repeat is pretrained"
+    longer = kinds(arm="loro", protocol="released", carry_over=2, repeat_iterations=7)
+    unrecorded = [("unrecorded", 0, 5), ("unrecorded", 0, 6)]
+    assert longer == [("offline", 0, 0), *pretrain, *online[2:], *unrecorded, *later], "nothing follows the last repeat"
 
 
 RELEASED = {"shifted": True, "cutoff_as_terminal": True, "discard_offline": True, "warm_up_mean": "dataset"}

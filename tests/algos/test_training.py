@@ -411,9 +411,26 @@ def test_a_chain_hands_its_network_on_and_seeds_do_not(tmp_path, monkeypatch):
     assert not torch.equal(began[0, 2][2][0], began[0, 2][2][1]), "two seeds have two networks"
 
 
+@pytest.mark.parametrize(("algorithm", "env"), [("dqn", "cartpole"), ("sac", "pendulum")])
+@pytest.mark.parametrize("arm", ["loro", "online"])
+def test_a_repeat_may_go_on_after_what_is_recorded(algorithm, env, arm, tmp_path, monkeypatch):
+    """The rows are those of a run that records the longer repeats whole."""
+    arguments = ["--env", env, "--arm", arm, *SMALL, "--seeds", 2, "--carry-over", 2]
+    if arm == "loro":
+        arguments += ["--dataset", make_dataset(tmp_path / "data", env), "--tau", 2, "--pretrain-steps", 50]
+    for name, more in (("whole", ["--iterations", 9]), ("short", ["--repeat-iterations", 9]), ("plain", [])):
+        run(algorithm, [*arguments, *more, "--output", tmp_path / f"{name}.csv"], monkeypatch)
+    rows = {name: read(tmp_path / f"{name}.csv") for name in ("whole", "short", "plain")}
+    assert rows["short"] == [row for row in rows["whole"] if int(row["iteration"]) < 6]
+    first = {name: [row for row in table if row["repeat"] == "0"] for name, table in rows.items()}
+    assert first["short"] == first["plain"] and rows["short"] != rows["plain"]
+
+
 @pytest.mark.parametrize(
     ("algorithm", "arguments"),
     [
+        ("dqn", ["--carry-over", "2", "--repeat-iterations", "5"]),
+        ("dqn", ["--repeat-iterations", "500"]),
         ("dqn", ["--gamma", "2"]),
         ("dqn", ["--gamma", "nan"]),
         ("dqn", ["--epsilon", "-1"]),
