@@ -258,6 +258,20 @@ def all_replicated_runs(prefix):
     return [run for env in config["replications"] for run in replicated_runs(prefix, env)]
 
 
+def reference_data(wildcards):
+    """The episodes that a reference run learns from, if any: those of the main figure's LLM."""
+    words = REFERENCES[wildcards.reference].split()
+    return dataset(words[words.index("--env") + 1], MAIN_LLM) if "loro" in words else []
+
+
+def reference_arguments(wildcards, input):
+    """The arguments of a reference run; of five agents, unless it says otherwise."""
+    arguments = REFERENCES[wildcards.reference]
+    seeds = [] if "--seeds" in arguments else ["--seeds 5"]
+    data = [f"--dataset {Path(input[0]).parent}"] if input else []
+    return " ".join([arguments, *data, *seeds])
+
+
 def training_seeds(wildcards):
     """Return how many agents a run trains; a chain of repeats counts as one."""
     if again := replication(wildcards):
