@@ -95,7 +95,8 @@ class Args:
     cutoff_as_terminal: bool | None = None
     """store the end of a cut-off offline episode as terminal (paper no, released yes)"""
     discard_offline: bool | None = None
-    """loro: empty the buffer when pretraining ends (paper no, released yes)"""
+    """empty the buffer before the online phase: after pretraining (loro), or without having learnt from it (mix)
+    (paper no; released yes, for mix where the authors' code did not find the LLM's file)"""
     warm_up_mean: Literal["used", "dataset"] | None = None
     """the return that stands for each warm-up iteration: the mean over the tau episodes used (paper) or over all that
     were collected (released)"""
@@ -107,6 +108,11 @@ class Args:
     """steps of an evaluation episode, 0 for no limit (released represented-pong: a whole game)"""
     double_step: bool | None = None
     """represented-pong: play each action twice and lose the first reward (paper no, released yes)"""
+
+
+MIX_HAD_DATA = {"frozen-lake": (10, 20, 30), "cartpole": (30,), "represented-pong": (30,)}
+"""Where the authors' mix found the LLM's episodes, by tau; elsewhere it began with an empty buffer, and was online RL
+(results/audit.md, finding 13)."""
 
 
 def resolve(args: Args) -> Args:
@@ -124,7 +130,7 @@ def resolve(args: Args) -> Args:
         "carry_over": 5 if released and args.arm == "loro" else 1,
         "shifted": released,
         "cutoff_as_terminal": released,
-        "discard_offline": released,
+        "discard_offline": released and not (args.arm == "mix" and args.tau in MIX_HAD_DATA.get(args.env, ())),
         "warm_up_mean": "dataset" if released else "used",
         "target_update_interval": 200 if released and args.arm == "loro" else 1000,
         "eval_episodes": 1 if environment.deterministic or released else 10,
@@ -488,7 +494,7 @@ def main() -> None:
         elif kind == "unrecorded":
             train_iteration(agents, training_envs, repeat, number)
         else:
-            discards = args.arm == "loro" and args.discard_offline and number == args.tau
+            discards = args.arm in ("loro", "mix") and args.discard_offline and number == args.tau
             if discards or number == 0:  # the latter: a repeat without offline episodes
                 agents.buffer.added = 0
             agents.loss_sum.zero_()

@@ -95,7 +95,8 @@ class Args:
     cutoff_as_terminal: bool | None = None
     """store the end of a cut-off offline episode as terminal (paper no, released yes)"""
     discard_offline: bool | None = None
-    """loro: empty the buffer when pretraining ends (paper no, released yes)"""
+    """empty the buffer before the online phase: after pretraining (loro), or without having learnt from it (mix)
+    (paper no; released yes, for mix where the authors' code did not find the LLM's file)"""
     warm_up_mean: Literal["used", "dataset"] | None = None
     """the return that stands for each warm-up iteration: the mean over the tau episodes used (paper) or over all that
     were collected (released)"""
@@ -105,6 +106,11 @@ class Args:
     """sample the policy (paper), or take its mean and, with probability epsilon, zero (released)"""
     unscaled_actions: bool | None = None
     """leave the policy's range at [-1, 1] whatever the environment's bounds are (paper no, released yes)"""
+
+
+MIX_HAD_DATA = {"pendulum": (30,)}
+"""Where the authors' mix found the LLM's episodes, by tau; elsewhere it began with an empty buffer, and was online RL
+(results/audit.md, finding 13)."""
 
 
 def resolve(args: Args) -> Args:
@@ -122,7 +128,7 @@ def resolve(args: Args) -> Args:
         "carry_over": 5 if released and args.arm == "loro" else 1,
         "shifted": released,
         "cutoff_as_terminal": released,
-        "discard_offline": released,
+        "discard_offline": released and not (args.arm == "mix" and args.tau in MIX_HAD_DATA.get(args.env, ())),
         "warm_up_mean": "dataset" if released else "used",
         "eval_episodes": 1 if environment.deterministic or released else 10,
         "exploration": "mean-or-zero" if released else "sample",
@@ -482,7 +488,7 @@ def main() -> None:
         elif kind == "unrecorded":
             train_iteration(agents, training_envs, repeat, number)
         else:
-            discards = args.arm == "loro" and args.discard_offline and number == args.tau
+            discards = args.arm in ("loro", "mix") and args.discard_offline and number == args.tau
             if discards or number == 0:  # the latter: a repeat without offline episodes
                 agents.buffer.added = 0
             agents.loss_sum.zero_()

@@ -121,7 +121,9 @@ def test_plain_snakemake_makes_everything_under_rerun(clone):
     defects = 2 * (6 + 6 + 8) - 3  # from both ends; throwing data away under `paper` is among the arms already
     ways = 3  # in CliffWalking the LLM of the four ways played another's episodes, and trains by its own name
     assert everything["train"] == main + settings + sources + tuned + ours + defects + ways
-    assert everything["train_again"] == (1 + 2) + (1 + 4) + (1 + 2) + (1 + 2)  # online RL and what surprised, with other seeds
+    assert everything["train_again"] == (1 + 2) + (1 + 4) + (1 + 2) + (
+        1 + 2
+    )  # online RL and what surprised, with other seeds
     figures = 1 + 39 + 7  # all six together, the paper's, and the seven main ones over steps
     assert everything["fresh_main_figure"] + everything["fresh_grid_figure"] == figures
     assert everything["comparison"] == 1 and not {"main_figure", "grid_figure", "data_quality"} & set(everything)

@@ -68,7 +68,7 @@ def algorithm_1(arm, repeats, discard, offline, played):
             iteration(buffer)
         if arm in ("loro", "pretrain-random", "pretrain-on-policy") and repeat == 0:
             updates += [("offline", list(buffer))] * PRETRAIN_STEPS
-        if arm == "loro" and discard:
+        if arm in ("loro", "mix") and discard:
             buffer = []
         for _ in range(ITERATIONS if arm == "online" else ITERATIONS - TAU):
             iteration(buffer)
@@ -130,6 +130,7 @@ CASES = [
     ("loro", ["--cutoff-as-terminal", "True"]),
     ("mix", []),
     ("mix", ["--protocol", "released"]),
+    ("mix", ["--protocol", "released", "--discard-offline", "False"]),
     ("pretrain-random", []),
     ("pretrain-on-policy", []),
     ("online", []),
@@ -148,8 +149,9 @@ def run_(request, tmp_path_factory):
 def test_every_update_sees_the_buffer_of_algorithm_1(run_):
     flags = {name: run_.released or f"--{name}" in run_.options for name in ("shifted", "cutoff-as-terminal")}
     offline = offline_rows(run_.env, flags["shifted"], flags["cutoff-as-terminal"], unscaled=run_.released)
+    discards = run_.released and "--discard-offline" not in run_.options
     for agent in range(SEEDS):
-        expected = algorithm_1(run_.arm, run_.repeats, run_.released, offline, run_.played(agent))
+        expected = algorithm_1(run_.arm, run_.repeats, discards, offline, run_.played(agent))
         assert [size for size, *_ in run_.updates] == [len(buffer) for _, buffer in expected]
         kept = [(buffer, found) for (_, buffer), (*_, found) in zip(expected, run_.updates, strict=True) if found]
         assert len(kept) > 5

@@ -185,7 +185,9 @@ PAPER = {"shifted": False, "cutoff_as_terminal": False, "discard_offline": False
         ("cliff-walking", "loro", "paper", {"eval_episodes": 1, "eval_horizon": 200, "iterations": 200}),
         ("represented-pong", "loro", "paper", {"eval_episodes": 1, "eval_horizon": 200, "double_step": False}),
         ("represented-pong", "loro", "released", {"eval_episodes": 1, "eval_horizon": 0, "double_step": True}),
-        ("mountain-car", "mix", "paper", {"eval_episodes": 10, "iterations": 300}),
+        ("mountain-car", "mix", "paper", {"eval_episodes": 10, "iterations": 300, "discard_offline": False}),
+        ("mountain-car", "mix", "released", {"eval_episodes": 1, "discard_offline": True}),
+        ("frozen-lake", "mix", "released", {"eval_episodes": 1, "discard_offline": False}),
         ("frozen-lake", "loro", "paper", {"eval_episodes": 10, "eval_horizon": 100, "iterations": 150}),
     ],
 )

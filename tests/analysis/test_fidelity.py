@@ -198,7 +198,9 @@ def test_the_learner_says_that_only_the_number_of_evaluations_differs(tmp_path, 
     ]
     differ = {name for name, value in resolved[0].items() if value != resolved[1][name]} - {"protocol"}
     others_episodes = {"shifted", "cutoff_as_terminal", "warm_up_mean"}  # how episodes from a dataset are stored
-    assert differ - others_episodes - {"discard_offline"} <= {"eval_episodes"}  # discarding is LORO's alone
+    assert differ - others_episodes - {"discard_offline"} <= {
+        "eval_episodes"
+    }  # discarded is what LORO and mix were given
 
 
 def test_a_released_run_goes_before_one_that_stands_for_it(tmp_path, monkeypatch):
