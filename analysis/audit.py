@@ -47,6 +47,7 @@ SUMS = (
     "gain over online of repeat 0",
     "online runs below repeat 0",
 )
+SAME_FIRST = "repeats whose first evaluation is the same for every tau"
 STATEMENTS = (
     (
         "CartPole's observation sentence gives the pole's angle without its sign.",
@@ -575,6 +576,50 @@ def online_anew_for_every_tau(source: Source) -> Finding:
     )
 
 
+def mixed_without_data(source: Source) -> Finding:
+    """Finding 13."""
+    numbers = measures.mixed(source)
+    counted = {(n.env, n.arm): n.value for n in numbers if n.quantity == "LLM episodes that mix counted"}
+    apart = {(n.env, n.arm): n.value for n in numbers if n.quantity == "an evaluation of mix, less online RL's"}
+    lost = [cell for cell, episodes in counted.items() if not episodes]
+    main = [env for env, arm in lost if arm == f"mix_{MAIN_LLM}_tau{TAU}"]
+    ranges = []
+    for env in dict.fromkeys(env for env, _ in lost):
+        without, with_data = (
+            [apart[cell] for cell, episodes in counted.items() if cell[0] == env and bool(episodes) == found]
+            for found in (False, True)
+        )
+        if with_data:
+            spans = (f"{written(min(values))} to {written(max(values))}" for values in (without, with_data))
+            ranges.append(f"{title(env)} {' without the data, '.join(spans)} with it")
+    same = {(n.env, n.arm): n.value for n in numbers if n.quantity == SAME_FIRST}
+    several = [n for n in numbers if n.quantity == "different values among these" and n.value > 1]
+    first = [
+        f"{title(n.env)}, {n.arm.removeprefix('mix_')}: {same[n.env, n.arm]:.0f} of {REPEATS} repeats, "
+        f"{n.value:.0f} values"
+        for n in several
+    ]
+    details = f"An evaluation of mix less one of online RL in the same cache: {'; '.join(ranges)}. " if ranges else ""
+    if first:
+        details += (
+            f"A first evaluation that is the same for every τ, and so owes nothing to the data: {'; '.join(first)}. "
+        )
+    return Finding(
+        "The baseline that mixes began without the LLM's data",
+        "*Mix* puts the LLM's episodes into the buffer and then learns online. For each that it puts there it takes an "
+        "iteration less. Where the file cannot be loaded the code says so and goes on with what it has, an empty "
+        "buffer (this was read from it).",
+        numbers,
+        bool(lost),
+        f"{len(lost)} of {len(counted)} cells counted no episode"
+        + (f", in the main setting those of {', '.join(map(title, main))}" if main else ""),
+        'there mix is online RL that begins τ iterations late, and "better than mixing" a comparison with that',
+        details + "This package's `released` does as the lengths say: mix begins with an empty buffer in these cells "
+        "(`--discard-offline`). Under `paper` it has the data.",
+        [table(n for n in numbers if n.arm in {arm for _, arm in counted})],
+    )
+
+
 FINDINGS: tuple[Callable[[Source], Finding], ...] = (
     stored_one_step_late,
     repeats_start_trained,
@@ -588,6 +633,7 @@ FINDINGS: tuple[Callable[[Source], Finding], ...] = (
     equal_episodes,
     files_chosen,
     online_anew_for_every_tau,
+    mixed_without_data,
 )
 
 

@@ -8,6 +8,7 @@ simulated with a fixed seed.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ import numpy as np
 
 import envs
 from analysis.arms import read_name
-from analysis.import_published import LLMS, NAMES, Published, curves, published_runs
+from analysis.import_published import LLMS, NAMES, TAUS, Published, curves, published_runs
 from analysis.import_released import (
     Record,
     import_released,
@@ -473,3 +474,42 @@ def baselines(source: Source) -> list[Number]:
 def factor(reward: float, baseline: float) -> float:
     """Return how many times the baseline's reward another is; of costs, how many times less it costs."""
     return reward / baseline if baseline > 0 else baseline / reward
+
+
+def mixed(source: Source) -> list[Number]:
+    """Finding 13: how many of the LLM's episodes each run of mix counted, and how far it lies from online RL.
+
+    The authors' mix takes an iteration less for each episode that it puts into the buffer, as LORO does for each that
+    it is pretrained on; online RL takes them all. In an environment without chance the first evaluation tells, too: an
+    empty buffer holds fewer transitions after 200 steps than an update takes, so that the network is as it began,
+    whatever tau is.
+    """
+    numbers, firsts = [], {}
+    for env, (ending, llms), tau in product(envs.PAPER, LLMS.items(), TAUS):
+        path = source.folder / f"cache_{NAMES[env]}_Neps_{tau}{ending}.pkl"
+        cache = load_released_pickle(path) if path.exists() else {}
+        for key, llm in llms.items():
+            if f"finetune_{key}_0" not in cache or "online_0" not in cache:
+                continue
+            stored = {name: len(cache[f"{name}_0"]) for name in ("online", f"finetune_{key}")}
+            learnt = envs.get(env).iterations - tau
+            mix, online = (curves(cache, name, learnt) for name in (f"finetune_{key}", "online"))
+            firsts.setdefault((env, llm), []).append((path, mix[:, 0]))
+            values = {
+                "iterations of online RL": (stored["online"], "count"),
+                "iterations of mix": (stored[f"finetune_{key}"], "count"),
+                "LLM episodes that mix counted": (stored["online"] - stored[f"finetune_{key}"], "count"),
+                "an evaluation of mix, less online RL's": (mix.mean() - online.mean(), "return"),
+            }
+            arm = f"mix_{llm}_tau{tau}"
+            numbers += [Number(13, env, path.name, arm, q, float(v), unit) for q, (v, unit) in values.items()]
+    for (env, llm), found in firsts.items():
+        if envs.get(env).deterministic and len(found) > 1:
+            returns = np.array([first for _, first in found])
+            same = (returns == returns[0]).all(axis=0)
+            for quantity, count in {
+                "repeats whose first evaluation is the same for every tau": same.sum(),
+                "different values among these": len(np.unique(returns[0][same])),
+            }.items():
+                numbers.append(Number(13, env, found[0][0].name, f"mix_{llm}", quantity, float(count), "count"))
+    return numbers

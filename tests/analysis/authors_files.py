@@ -1,11 +1,17 @@
-"""Episodes pickled as the authors' library did, for the tests of what reads their files."""
+"""The authors' files where they are at hand, and episodes pickled as their library did, to test what reads them."""
 
+import os
 import pickle
 import sys
 import types
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import pytest
+
+AUTHORS = Path(os.environ.get("LORO_AUTHORS_DATA", Path(__file__).parents[3] / "shared" / "authors-data"))
+with_data = pytest.mark.skipif(not AUTHORS.is_dir(), reason="the authors' data is not here (LORO_AUTHORS_DATA)")
 
 HOMES = {"Episode": "components", "InfiniteBuffer": "buffers", "MDPDataset": "compat"}
 

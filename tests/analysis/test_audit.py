@@ -11,9 +11,10 @@ import types
 
 import numpy as np
 import pytest
-from authors_files import authors_pickle
+from authors_files import AUTHORS, authors_pickle, with_data
 
 import envs
+from algos import dqn, sac
 from analysis import audit, audit_measures, import_released
 from analysis.audit_measures import MAIN, Number, Source
 from envs.errors import run_command_line
@@ -86,7 +87,10 @@ def write_caches(folder, name, defects, generator):
         first = first or cache.copy()
         cache |= {} if defects else first
         for llm in ("7b", "32b"):
-            arm(cache, f"finetune_{llm}", length)
+            arm(cache, f"finetune_{llm}", length if defects and (name, tau) != ("pendulum", 30) else length - tau)
+            if defects and (name, llm) == ("cliff-walking", "32b"):
+                for repeat, value in enumerate([-200, -200, -6734, -200, -tau]):
+                    cache[f"finetune_{llm}_{repeat}"][0] = value
             for steps in (1000, 3000):
                 key = f"pretrain_{llm}_{steps}"
                 arm(cache, key, length + 7)
@@ -163,7 +167,7 @@ def verdicts(page):
 def test_every_planted_defect_is_reported_with_the_planted_numbers(trees):
     _, _, page, rows = trees["defects"]
     effects = verdicts(page)
-    assert sorted(effects) == list(range(1, 13))
+    assert sorted(effects) == list(range(1, 14))
     assert not [i for i, effect in effects.items() if "not found" in effect]
     assert values(rows, "agree one step shifted", arm="qwen-7b") == [1.0] * 5
     # in this file the last reward of each 30 steps was replaced, and the first observation is known
@@ -229,8 +233,8 @@ def test_the_share_of_the_random_episodes_is_that_of_the_published_sum(trees):
 def test_where_there_is_no_defect_the_page_says_so(trees):
     _, _, page, rows = trees["sound"]
     effects = verdicts(page)
-    assert {i for i, effect in effects.items() if effect.startswith("not found")} == {2, 3, 4, 5, 6, 7, 8, 12}
-    assert page.count("Not found in these files") == 8
+    assert {i for i, effect in effects.items() if effect.startswith("not found")} == {2, 3, 4, 5, 6, 7, 8, 12, 13}
+    assert page.count("Not found in these files") == 9
     assert sum(values(rows, "of these cut-offs")) == 0 and sum(values(rows, "flagged terminal")) >= 4
     assert values(rows, "replay agrees: one step") == [1.0, 1.0]
     assert values(rows, "points by the score") == values(rows, "points in the rewards")
@@ -320,6 +324,41 @@ def test_every_run_of_online_rl_is_a_baseline(trees):
         assert over_five - over_all == pytest.approx(every - five, abs=1e-6)
         assert "12. Online RL was run anew for every τ" in page
         assert verdicts(page)[12].startswith("not found in these files") == (word == "sound")
+
+
+def test_mix_without_data_is_told_by_how_many_iterations_it_took(trees):
+    folder, _, page, rows = trees["defects"]
+    counted = "LLM episodes that mix counted"
+    assert len(values(rows, counted)) == 6 * 2 * 3 and sum(values(rows, counted)) == 2 * 30
+    assert values(rows, counted, arm="mix_qwen-7b_tau30", env="pendulum") == [30]
+    assert values(trees["sound"][3], counted) == [10, 10, 20, 20, 30, 30] * 6
+    same = "repeats whose first evaluation is the same for every tau"
+    assert values(rows, same, arm="mix_qwen-32b", env="cliff-walking") == [4]
+    assert values(rows, same, arm="mix_qwen-7b", env="cliff-walking") == [0]
+    assert values(rows, "different values among these", arm="mix_qwen-32b", env="cliff-walking") == [2]
+    assert {row["env"] for row in rows if row["quantity"] == same} == {"cliff-walking", "represented-pong"}
+    cache = pickle.loads((folder / "data" / "cache_Pendulum_Neps_30.pkl").read_bytes())
+    means = [np.mean([cache[f"{name}_{i}"][:170] for i in range(5)]) for name in ("finetune_7b", "online")]
+    found = values(rows, "an evaluation of mix, less online RL's", arm="mix_qwen-7b_tau30", env="pendulum")
+    assert found == pytest.approx([means[0] - means[1]], abs=1e-6)
+    assert "34 of 36 cells counted no episode, in the main setting those of CartPole, FrozenLake, CliffWalking" in page
+    assert "CliffWalking, qwen-32b: 4 of 5 repeats, 2 values." in page
+
+
+@with_data
+def test_released_mixes_as_the_lengths_of_the_authors_runs_say():
+    numbers = audit_measures.mixed(Source(AUTHORS))
+    had = {}
+    for n in numbers:
+        if n.quantity == "LLM episodes that mix counted":
+            tau = int(n.arm.rsplit("_tau", 1)[1])
+            assert n.value in (0, tau)
+            had.setdefault((n.env, tau), set()).add(n.value > 0)
+    assert len(had) == 18 and all(len(found) == 1 for found in had.values()), "it does not depend on the LLM"
+    for (env, tau), (found,) in had.items():
+        module = sac if env == "pendulum" else dqn
+        args = module.Args(output="x.csv", env=env, arm="mix", tau=tau, protocol="released", dataset="d")
+        assert module.resolve(args).discard_offline == (not found)
 
 
 @pytest.mark.parametrize(("reward", "baseline", "times"), [(30, 10, 3), (-10, -30, 3), (-30, -10, 1 / 3)])

@@ -11,15 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from authors_files import authors_pickle
+from authors_files import AUTHORS, authors_pickle, with_data
 
 import envs
 from analysis import import_published, import_released
 from envs.datasets import load_dataset
 from envs.errors import Failure, run_command_line
-
-AUTHORS = Path(os.environ.get("LORO_AUTHORS_DATA", Path(__file__).parents[3] / "shared" / "authors-data"))
-with_data = pytest.mark.skipif(not AUTHORS.is_dir(), reason="the authors' data is not here (LORO_AUTHORS_DATA)")
 
 
 def run(arguments, monkeypatch, module=import_released):

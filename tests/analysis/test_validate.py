@@ -1,13 +1,12 @@
 """Validation against episodes whose truth is known, and against the authors' files."""
 
 import math
-import os
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from authors_files import AUTHORS, with_data
 
 import envs
 from analysis import validate as program
@@ -15,8 +14,6 @@ from analysis.import_released import import_released
 from analysis.validate import PUT, validate
 from envs.datasets import Episode, save_dataset
 from envs.errors import run_command_line
-
-AUTHORS = Path(os.environ.get("LORO_AUTHORS_DATA", Path(__file__).parents[3] / "shared" / "authors-data"))
 
 
 def play(env_name, steps=60, seed=0):
@@ -209,7 +206,7 @@ def test_one_false_number_is_found():
     assert row["agree"] == len(episode) - 1
 
 
-@pytest.mark.skipif(not AUTHORS.is_dir(), reason="the authors' data is not here (LORO_AUTHORS_DATA)")
+@with_data
 def test_the_released_cartpole_file_is_one_step_off():
     stored, _ = import_released("cartpole", "qwen-7b", AUTHORS, as_stored=True)
     rows = {row["pairing"]: row for row in validate("cartpole", stored)}
@@ -221,7 +218,7 @@ def test_the_released_cartpole_file_is_one_step_off():
     assert rows["as recorded"]["transitions"] == 1028 - 30
 
 
-@pytest.mark.skipif(not AUTHORS.is_dir(), reason="the authors' data is not here (LORO_AUTHORS_DATA)")
+@with_data
 @pytest.mark.parametrize(
     ("env_name", "llm", "cut_off"),
     [("cliff-walking", "qwen-7b", 26), ("mountain-car", "qwen-32b", 30), ("pendulum", "qwen-7b", 30)],
