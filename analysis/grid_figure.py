@@ -37,7 +37,7 @@ from analysis.plotting import (
     unlike_returns,
     write_title,
 )
-from analysis.runs import Run, common_iterations, read_run
+from analysis.runs import Run, common_iterations, description, read_run
 from envs.errors import UsageError, run_command_line
 from envs.files import check_outputs
 
@@ -91,6 +91,14 @@ def missing_lines(panel: Panel, runs: dict[tuple[str, str], Run], width: int) ->
     return textwrap.wrap(f"not computed: {'; '.join(parts)}", width) if parts else []
 
 
+def without_data(runs: dict[tuple[str, str], Run]) -> list[str]:
+    """Say where `released` mix began with an empty buffer, as the authors' own did (results/audit.md, 13)."""
+    mixed = [run for (protocol, _), run in runs.items() if protocol == "released" and run.arm == "mix"]
+    if not any(description(run.path).get("arguments", {}).get("discard_offline") for run in mixed):
+        return []
+    return ["mix, as published and released: without the LLM's data"]
+
+
 def legend(lines: list[Line], runs: dict[tuple[str, str], Run], curves: list[Curve], over_steps: bool) -> list[Artist]:
     """Return the entries: colours for the lines that are there, dashes for the protocols, what is said of curves."""
     there = {name for _, name in runs}
@@ -114,7 +122,7 @@ def draw(
     size = (3.4, 3.0) if len(panels) == 1 else (2.35 * columns, 1.9 * rows + 0.7)
     figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     drawn = [(panel, curves_of(panel, runs)) for panel in panels]
-    unlike = unlike_returns(env, list(runs.values()))
+    unlike = [*unlike_returns(env, list(runs.values())), *without_data(runs)]
     limits = {panel: limits_of(curves, [], iterations, over_steps) for panel, curves in drawn if curves}
     bottoms, tops = zip(*limits.values(), strict=True)
     for panel, curves in drawn:

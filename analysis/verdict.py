@@ -189,7 +189,8 @@ def environment_lines(judged: Judged) -> list[str]:
     """Return a claim's own section: its arms environment by environment, and remarks."""
     claim = judged.claim
     known = " Its runs had been read when the rule was written." if claim.get("known") else ""
-    lines = [f"### {claim['claim']}", "", f"Source: {claim['source']}.", ""]
+    note = f" {claim['note'].strip()}" if "note" in claim else ""
+    lines = [f"### {claim['claim']}", "", flowed(f"Source: {claim['source']}.{note}"), ""]
     if judged.ends:
         lines += [
             f"`{claim['arm']}`: the mean of its last {LAST} evaluations, 0 random play, 1 the optimum.{known}",

@@ -1,5 +1,6 @@
 """The paper's other figures: which panels and lines they have, and what the lines show."""
 
+import json
 import re
 import sys
 
@@ -7,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import same_color
+from matplotlib.text import Text
 from synthetic_runs import write_run
 
 import envs
@@ -38,6 +40,18 @@ def test_the_paper_has_39_figures():
         assert set(runs_of(kind, "cartpole")) == grid
     assert len(panels_of("sft_lcot", "frozen-lake")[0].lines) == 5
     assert "sft_lcot" not in figures_of("cartpole")
+
+
+@pytest.mark.parametrize("discards", [True, False, None])
+def test_mix_without_the_llm_s_data_is_told(discards, tmp_path):
+    paths = [write_run(tmp_path, "released", "cartpole", "mix_qwen-7b_tau10", np.ones((5, 1, 15)))]
+    if discards is not None:
+        told = {"arguments": {"discard_offline": discards, "env": "cartpole"}}
+        paths[0].with_suffix(".json").write_text(json.dumps(told))
+    runs = {(run.protocol, run.path.stem): run for run in map(read_run, paths)}
+    (axes,) = grid_figure.draw("cartpole", panels_of("mix", "cartpole"), runs, 15).axes
+    told = "".join(text.get_text() for text in axes.findobj(Text))
+    assert ("without the LLM's data" in told) == bool(discards)
 
 
 def test_running_means_agree_with_a_plain_loop():

@@ -98,6 +98,14 @@ def test_no_worse(tmp_path, ours, outcome):
     assert judge(runs_of(tmp_path, ours, [50] * 6), kind="no worse", against=OTHER).verdict == outcome
 
 
+def test_what_a_reader_must_know_stands_below_a_claim_s_source_and_decides_nothing(tmp_path):
+    runs = runs_of(tmp_path, [60] * 6, [50] * 6)
+    plain, told = judge(runs, kind="greater", against=OTHER), judge(runs, kind="greater", against=OTHER, note="Look.")
+    lines = [verdict.environment_lines(judged) for judged in (plain, told)]
+    assert [part[2] for part in lines] == ["Source: s.", "Source: s. Look."] and lines[0][3:] == lines[1][3:]
+    assert plain.verdict == told.verdict == "holds"
+
+
 @pytest.mark.parametrize(("others", "state"), [(50, "open"), (60, "higher")])
 def test_greater_is_corrected_for_the_number_of_environments(tmp_path, others, state):
     runs = runs_of(tmp_path, [others] * 6, [50] * 6)
