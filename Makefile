@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quick test lint figures reproduce bench image-test clean
+.PHONY: quick test lint figures reproduce bench second-opinion image-test clean
 .DEFAULT_GOAL := quick
 
 # The environment: made once, and again when the lock changes. Everything but torch is held to its checksums.
@@ -48,6 +48,10 @@ reproduce: .venv/installed  ## the whole paper afresh, under rerun/
 bench: .venv/installed .bench-venv/installed  ## speed against d3rlpy and a plain loop around generate, in one run
 	$(BIN)/python -m algos.fetch_llm
 	OMP_NUM_THREADS=1 $(BIN)/python -m analysis.bench --peer-python .bench-venv/bin/python --output results/tables/bench.csv
+
+second-opinion: .venv/installed .bench-venv/installed  ## the released procedure in the authors' own library, d3rlpy
+	OMP_NUM_THREADS=1 $(BIN)/python -m analysis.second_opinion --env cartpole --arm loro \
+		--peer-python .bench-venv/bin/python --output rerun/results/reference/d3rlpy-loro-cartpole.csv
 
 image-test:  ## the image, built on a stand-in base and run offline and read-only (as root, without Docker or a GPU)
 	tests/container/image_test.sh

@@ -89,6 +89,15 @@ def train_chain(args: Args, data: Path, seed: int, iterations: int, bar: tqdm) -
     return returns
 
 
+def peer_version(python: Path) -> str:
+    """Return the version of d3rlpy in the peer's environment; raise Failure where it has none."""
+    command = [str(python), "-c", "from importlib.metadata import version; print(version('d3rlpy'))"]
+    told = subprocess.run(command, capture_output=True, text=True)
+    if told.returncode:
+        raise Failure(f"{python} has no d3rlpy: make .bench-venv/installed.")
+    return told.stdout.strip()
+
+
 def finished_chains(path: Path, asked: dict[str, object]) -> dict[str, list[list[float]]]:
     """Return the chains that an earlier run of the same command has finished; raise UsageError where it was another."""
     if not path.exists():
@@ -108,6 +117,7 @@ def main() -> None:
         raise UsageError("--chains, --tau and --pretrain-steps must be at least 1, and --iterations exceed --tau.")
     if not args.peer_python.is_file():
         raise UsageError(f"--peer-python {args.peer_python} does not exist: make .bench-venv/installed.")
+    version = peer_version(args.peer_python)
     episodes, meta = import_released(args.env, args.llm, args.source, as_stored=True)
     asked = {name: value for name, value in asdict(args).items() if name not in ("output", "peer_python", "source")}
     asked |= {"chains": None, "iterations": iterations}  # more chains go on where fewer ended
@@ -128,19 +138,12 @@ def main() -> None:
         for repeat, returns in enumerate(chains[str(chain)]):
             place = f"{chain},{repeat}" if args.arm == "loro" else f"{chain * REPEATS + repeat},0"
             lines += [f"{place},{i},,,{value:.9g},,," for i, value in enumerate([*warm_up, *returns])]
-    version = [
-        str(args.peer_python),
-        "-W",
-        "ignore",
-        "-c",
-        "from importlib.metadata import version as v; print(v('d3rlpy'))",
-    ]
     description = {
         "algorithm": "d3rlpy's own",
         "arguments": {**asked, "chains": args.chains, "protocol": "released"},
         "source_sha256": meta["source_sha256"],
         "device": "cpu",
-        "versions": {"d3rlpy": subprocess.run(version, capture_output=True, text=True, check=True).stdout.strip()},
+        "versions": {"d3rlpy": version},
         **code_version(),
         "seconds": round(time.monotonic() - started, 3),
     }

@@ -3,8 +3,8 @@
     .bench-venv/bin/python analysis/second_opinion_peer.py cartpole loro EPISODES.npz --seed 0
 
 Prints a line "repeat iteration return" for each evaluation, `iteration` from the first that the learner takes. What the
-LORO authors' code does was read from it; nothing is taken from it. EPISODES.npz holds observations, actions, rewards and
-terminals, one after the other, as their files pair them (analysis/second_opinion.py writes it).
+LORO authors' code does was read from it; nothing is taken from it. EPISODES.npz holds observations, actions, rewards
+and terminals, one after the other, as their files pair them (analysis/second_opinion.py writes it).
 """
 
 import argparse
