@@ -619,20 +619,25 @@ rule fresh_fidelity:
     message:
         "Comparing with every published number"
     input:
-        lambda wildcards: all_shipped("published"),
-        lambda wildcards: list(dict.fromkeys([*fresh_runs(wildcards), *claimed_runs(f"{TREE}/")])),
+        runs=lambda wildcards: list(
+            dict.fromkeys([*all_shipped("published"), *fresh_runs(wildcards), *claimed_runs(f"{TREE}/")])
+        ),
+        opinions=[],
     output:
         csv=f"{TREE}/results/tables/fidelity.csv",
         md=f"{TREE}/results/tables/fidelity.md",
     log:
         f"{TREE}/logs/tables/fidelity.log",
+    params:
+        opinions=lambda wildcards, input: " ".join(["--second-opinions", *input.opinions]) if input.opinions else "",
     shell:
-        "python -m analysis.fidelity --runs {input} --output {output.csv} > {log} 2>&1"
+        "python -m analysis.fidelity --runs {input.runs} {params.opinions} --output {output.csv} > {log} 2>&1"
 
 
 use rule fresh_fidelity as fidelity with:
     input:
-        lambda wildcards: all_shipped("paper", "published", "released"),
+        runs=lambda wildcards: all_shipped("paper", "published", "released"),
+        opinions=sorted(map(str, Path("results/reference").glob("d3rlpy-*.csv"))),
     output:
         csv="results/tables/{fidelity}.csv",
         md="results/tables/{fidelity}.md",

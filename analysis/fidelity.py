@@ -31,6 +31,7 @@ by the published one, so that only what follows is compared.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,12 +41,12 @@ import tyro
 from scipy import stats
 
 import envs
-from analysis.arms import read_name
+from analysis.arms import read_name, run_name
 from analysis.figure_lines import figures_of, runs_of
 from analysis.main_table import ARMS
-from analysis.runs import POLICIES, Run, read_runs
+from analysis.runs import POLICIES, Run, description, read_own_run, read_runs
 from analysis.scales import BOUNDS
-from analysis.statistics import prediction_interval
+from analysis.statistics import difference_interval, prediction_interval
 from analysis.wording import number, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
 from envs.files import check_outputs, write_text
@@ -83,6 +84,8 @@ class Args:
     """run files of all protocols: .../<protocol>/<env>/<arm>.csv"""
     output: Path
     """the CSV to write; the .md goes beside it"""
+    second_opinions: tuple[Path, ...] = ()
+    """runs of the same procedure in the authors' library (analysis.second_opinion), for a section of their own"""
 
 
 Runs = dict[tuple[str, str, str], Run]
@@ -205,7 +208,37 @@ def cells_of(row: dict) -> list[str]:
     return [envs.get(row["env"]).title, row["arm"], number(row["published"]), ours, count, result, online, rank]
 
 
-def markdown(table: pd.DataFrame) -> str:
+SECOND_OPINION = """\
+## The same procedure in the authors' library
+
+Trained with d3rlpy itself (`analysis/second_opinion.py`): its learner, buffer, exploration and evaluation, on the
+authors' files. Its prediction interval is made like ours, and the last column is our mean less its [95% bootstrap
+interval].
+"""
+
+
+def second_opinions(paths: Iterable[Path], runs: Runs) -> list[str]:
+    """Return a table of what the authors' library itself gives beside ours and the published number, as lines."""
+    head = ["environment", "arm", "published", "ours", "d3rlpy's [prediction interval]", "chains, or runs"]
+    cells = []
+    for path in paths:
+        theirs, told = read_own_run(path), description(path)["arguments"]
+        name = run_name(told["arm"], told["llm"], told["tau"], told["pretrain_steps"])
+        ours, published = released_run(runs, theirs.env, name), runs.get(("published", theirs.env, name))
+        if ours is None or published is None:
+            raise UsageError(f"{path} is of {theirs.env}/{name}, of which our run or the published one is not given.")
+        rewards, own = cumulative(theirs, published), cumulative(ours, published)
+        worst, best = attainable(theirs, published)
+        interval = np.clip(prediction_interval(rewards, draws=len(published.curves())), worst, best)
+        apart = with_interval(own.mean() - rewards.mean(), *difference_interval(own, rewards))
+        numbers = [number(float(sums.mean())) for sums in (published.curves().sum(axis=1), own)]
+        count = f"{len(rewards)} against {len(own)}"
+        predicted = with_interval(float(rewards.mean()), *interval)
+        cells.append([envs.get(theirs.env).title, name, *numbers, predicted, count, apart])
+    return ["", SECOND_OPINION, *table_lines([*head, "ours less d3rlpy's"], cells)] if cells else []
+
+
+def markdown(table: pd.DataFrame, more: list[str]) -> str:
     """Return the table for reading: the cells that are computed, a summary by arm, and what is not computed."""
     head = ["environment", "arm", "published", "ours [prediction interval]", "n", "result"]
     head += ["interval also contains online RL", "rank test, p"]
@@ -216,7 +249,7 @@ def markdown(table: pd.DataFrame) -> str:
         [ARMS.get(arm, arm), *(str((rows.result == result).sum()) for result in (AGREES, DIFFERS, OPEN, ABSENT))]
         for arm, rows in table.groupby(table.arm.map(lambda name: read_name(name).arm), sort=False)
     ]
-    lines += table_lines(["arm", "agree", "do not agree", "not decided", "not computed"], counts)
+    lines += table_lines(["arm", "agree", "do not agree", "not decided", "not computed"], counts) + more
     absent = table[table.result == ABSENT]
     for which, part in (("a figure", absent[shown(absent)]), ("no figure", absent[~shown(absent)])):
         if len(part):
@@ -248,7 +281,7 @@ def main() -> None:
     table = table.astype({"n": "Int64", "contains_online": "boolean"})
     csv = table.to_csv(index=False, float_format="%.8g", lineterminator="\n")
     write_text(args.output.with_suffix(".csv"), csv)
-    write_text(args.output.with_suffix(".md"), markdown(table))
+    write_text(args.output.with_suffix(".md"), markdown(table, second_opinions(args.second_opinions, runs)))
     print(f"{args.output}: {sentence_of(table)}")
 
 

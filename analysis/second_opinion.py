@@ -43,14 +43,14 @@ class Args:
     """the Python of the environment that d3rlpy is installed in (make .bench-venv/installed)"""
     env: Literal["cartpole", "frozen-lake", "cliff-walking", "pendulum"] = "cartpole"
     """the environment"""
-    arm: Literal["online", "loro", "mix"] = "loro"
-    """mix: with the LLM's episodes in the buffer"""
+    arm: Literal["online", "loro"] = "loro"
+    """what to train"""
     llm: str = "qwen-7b"
     """whose episodes (config/released_files.csv)"""
     source: Path | None = None
     """a folder with the authors' files; by default $LORO_AUTHORS_DATA, and without it they are downloaded"""
     chains: int = 3
-    """LORO: chains of five repeats; of the other arms five agents each"""
+    """LORO: chains of five repeats; online RL: five agents each"""
     tau: int = 10
     """number of the LLM's episodes"""
     pretrain_steps: int = 3000

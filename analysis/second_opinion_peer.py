@@ -9,6 +9,7 @@ and terminals, one after the other, as their files pair them (analysis/second_op
 
 import argparse
 import logging
+from collections.abc import Iterator
 
 import d3rlpy
 import gymnasium
@@ -33,11 +34,9 @@ def new_learner(env_name: str, target_update_interval: int) -> d3rlpy.algos.QLea
     return config.create(device="cpu:0")
 
 
-def evaluations(learner: d3rlpy.algos.QLearningAlgoBase, env: gymnasium.Env, iterations: int, episodes: list) -> None:
-    """Train online from a buffer of `episodes`; yield the return of one greedy episode after every 200 steps."""
+def evaluations(learner: d3rlpy.algos.QLearningAlgoBase, env: gymnasium.Env, iterations: int) -> Iterator[float]:
+    """Train online from an empty buffer; yield the return of one greedy episode after every 200 steps."""
     buffer = d3rlpy.dataset.create_fifo_replay_buffer(CAPACITY, env=env)
-    for episode in episodes:
-        buffer.append_episode(episode)
     explorer = d3rlpy.algos.ConstantEpsilonGreedy(EPSILON)
     evaluate = EnvironmentEvaluator(env, n_trials=1)
     for _ in range(iterations):
@@ -48,10 +47,10 @@ def evaluations(learner: d3rlpy.algos.QLearningAlgoBase, env: gymnasium.Env, ite
 
 
 def main() -> None:
-    """Train one chain of LORO, or as many agents of mix or online RL, and print what they are evaluated at."""
+    """Train one chain of LORO, or as many agents of online RL, and print what they are evaluated at."""
     parser = argparse.ArgumentParser()
     parser.add_argument("env", choices=MAKERS)
-    parser.add_argument("arm", choices=("online", "loro", "mix"))
+    parser.add_argument("arm", choices=("online", "loro"))
     parser.add_argument("episodes")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--repeats", type=int, required=True)
@@ -76,10 +75,9 @@ def main() -> None:
             logger_adapter=NoopAdapterFactory(),
         )
     for repeat in range(args.repeats):
-        if args.arm != "loro":  # whose repeats pass one network on, and begin with an empty buffer
+        if args.arm == "online":  # the repeats of LORO pass one network on
             learner = new_learner(args.env, ONLINE_INTERVAL)
-        episodes = recorded.episodes if args.arm == "mix" else []
-        for iteration, value in enumerate(evaluations(learner, env, args.iterations, episodes)):
+        for iteration, value in enumerate(evaluations(learner, env, args.iterations)):
             print(repeat, iteration, value, flush=True)
 
 

@@ -1,5 +1,6 @@
 """The fidelity score: intervals against closed forms and simulation, which run stands for which, what stays open."""
 
+import json
 import sys
 from dataclasses import asdict
 
@@ -16,10 +17,10 @@ from envs.errors import run_command_line
 LORO, MIX = "loro_qwen-7b_tau2_n10", "mix_qwen-7b_tau2"
 
 
-def make(runs, tmp_path, monkeypatch):
+def make(runs, tmp_path, monkeypatch, *more):
     """Run the program; return its rows by (environment, arm) and its text."""
     output = tmp_path / "tables" / "fidelity.csv"
-    monkeypatch.setattr(sys, "argv", ["fidelity", "--runs", *map(str, runs), "--output", str(output)])
+    monkeypatch.setattr(sys, "argv", ["fidelity", "--runs", *map(str, [*runs, "--output", output, *more])])
     run_command_line(fidelity.main)
     table = pd.read_csv(output)
     return {(row.env, row.arm): row for row in table.itertuples()}, output.with_suffix(".md").read_text()
@@ -49,6 +50,25 @@ def test_one_new_chain_is_predicted_not_their_mean(tmp_path, monkeypatch):
     assert (
         "Of 2 published cells 1 are computed: 1 of 1 decided cells agree (100%), 0 do not; 0 are not decided; " in text
     )
+
+
+def test_the_authors_library_is_held_against_ours_chain_by_chain(tmp_path, monkeypatch, capsys):
+    told = {"arm": "loro", "env": "cartpole", "llm": "qwen-7b", "tau": 2, "pretrain_steps": 10, "protocol": "released"}
+    theirs = write_run(tmp_path / "other", "released", "cartpole", "online", returns([60, 80, 100], 5, warm_up=7))
+    theirs.with_suffix(".json").write_text(json.dumps({"arguments": told}))
+    published = write_run(tmp_path, "published", "cartpole", LORO, returns([135], repeats=5, warm_up=5))
+    ours = write_run(tmp_path, "released", "cartpole", LORO, returns([90, 100, 110], repeats=5, warm_up=5))
+    _, text = make([published, ours], tmp_path, monkeypatch, "--second-opinions", theirs)
+    section = text.split("## The same procedure in the authors' library")[1].split("## Not computed")[0]
+    (line,) = [line for line in section.splitlines() if line.startswith("| CartPole")]
+    # the published warm-up takes the place of theirs, which sums to 14 instead of 10
+    half = stats.t(2).ppf(0.975) * 20 * np.sqrt(4 / 3)
+    assert 76 - half < 18, "no sum can lie lower: 10 of warm-up and a return of at least 1 in eight iterations"
+    predicted = f"76.0 [18.0, {76 + half:.0f}]"
+    assert line.startswith(f"| CartPole | {LORO} | 135 | 100 | {predicted} | 3 against 3 | 24.0 [")
+    with pytest.raises(SystemExit) as stopped:
+        make([published], tmp_path, monkeypatch, "--second-opinions", theirs)
+    assert stopped.value.code == 2 and f"is of cartpole/{LORO}, of which our run" in capsys.readouterr().err
 
 
 def test_what_is_missing_is_told_by_whether_a_figure_shows_it(tmp_path, monkeypatch):
