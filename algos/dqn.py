@@ -96,7 +96,7 @@ class Args:
     """store the end of a cut-off offline episode as terminal (paper no, released yes)"""
     discard_offline: bool | None = None
     """empty the buffer before the online phase: after pretraining (loro), or without having learnt from it (mix)
-    (paper no; released yes, for mix where the authors' code did not find the LLM's file)"""
+    (paper no; released yes, for mix where the authors' own had no data)"""
     warm_up_mean: Literal["used", "dataset"] | None = None
     """the return that stands for each warm-up iteration: the mean over the tau episodes used (paper) or over all that
     were collected (released)"""
@@ -111,8 +111,8 @@ class Args:
 
 
 MIX_HAD_DATA = {"frozen-lake": (10, 20, 30), "cartpole": (30,), "represented-pong": (30,)}
-"""Where the authors' mix found the LLM's episodes, by tau; elsewhere it began with an empty buffer, and was online RL
-(results/audit.md, finding 13)."""
+"""Where the authors' mix had the LLM's episodes, by tau; elsewhere it could not load or convert them, and began with an
+empty buffer: online RL (results/audit.md, finding 13)."""
 
 
 def resolve(args: Args) -> Args:

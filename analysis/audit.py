@@ -189,13 +189,14 @@ def stored_one_step_late(source: Source) -> Finding:
         f"{max(stored):.1%} agree as stored, {min(shifted):.1%} to {max(shifted):.1%} shifted",
         "LORO and mix learn offline from actions paired with the state that they had already led to; for the effect "
         "see [tables/defects.md](tables/defects.md)",
-        "The offline phase of LORO, and the LLM's part of mix's buffer, show the learner a wrong effect of its "
-        "actions wherever an action shows in the next observation. Online RL is not touched. These files do not tell "
-        "which way that moves LORO's return, and wrong data need not lower it. Our own runs that switch only this show "
-        "it: the rows *transitions stored one step late* of [tables/defects.md](tables/defects.md). Where the side "
-        "*plus* is above 0 there, the defect helps LORO. Agreement as stored is chance: an action that is repeated, a "
-        "wall; in Pendulum, whose reward depends on torque and angle, there is none. In FrozenLake, where chance "
-        "moves, a transition agrees when it is possible at all; Pong is replayed under finding 7.",
+        "The offline phase of LORO, and the LLM's part of mix's buffer where it has one (finding 13), show the learner "
+        "a wrong effect of its actions wherever an action shows in the next observation. Online RL is not touched. "
+        "These files do not tell which way that moves LORO's return, and wrong data need not lower it. Our own runs "
+        "that switch only this show it: the rows *transitions stored one step late* of "
+        "[tables/defects.md](tables/defects.md). Where the side *plus* is above 0 there, the defect helps LORO. "
+        "Agreement as stored is chance: an action that is repeated, a wall; in Pendulum, whose reward depends on "
+        "torque and angle, there is none. In FrozenLake, where chance moves, a transition agrees when it is possible "
+        "at all; Pong is replayed under finding 7.",
         [table(numbers)],
     )
 
@@ -415,8 +416,10 @@ def two_steps_an_action(source: Source) -> Finding:
 
 def single_evaluations(source: Source) -> Finding:
     """Finding 8."""
-    numbers = measures.evaluation_noise(source)
+    numbers = measures.evaluation_noise(source) + measures.means_of_several(source)
     chancy = {n.env for n in numbers if n.quantity == "chance in an evaluation" and n.value}
+    fractions = [n.file.removesuffix(".pkl") for n in numbers if n.quantity == "values that are no whole return"]
+    several = f" and in {', '.join(f'`{name}`' for name in fractions)}" if fractions else ""
     ratios = {
         env: (
             pick(numbers, "of the mean of all, at most", env=env)[0],
@@ -438,7 +441,7 @@ def single_evaluations(source: Source) -> Finding:
         effect = f"at most sd {noise} in the mean of the repeats' sums; the published gain there is {gain}"
     return Finding(
         "One episode an evaluation",
-        "Except in CliffWalking each point of a curve is a single greedy episode.",
+        f"Each point of a curve is a single greedy episode; in CliffWalking{several} it is the mean of several.",
         numbers,
         bool(varying),
         evidence,
@@ -447,7 +450,7 @@ def single_evaluations(source: Source) -> Finding:
         "repeat is an upper bound on chance: the policy changes too, and where start and dynamics are deterministic "
         "(*chance*: no) all of it is the policy's. In a sum over all iterations chance averages out: compare with the "
         "spread of the repeats' sums and with the gain. For repeat 0 alone (finding 2) the bound is that of one sum.",
-        [table(numbers)],
+        [table(n for n in numbers if n.arm == "online")],
     )
 
 
@@ -542,7 +545,7 @@ def files_chosen(source: Source) -> Finding:
         numbers,
         bool(widest),
         evidence,
-        "the LLM's line and the data of LORO and mix hang on the choice; LORO with the others is not known",
+        "the LLM's line and LORO's data hang on the choice; LORO with the others is not known",
         f"The named file has the lower mean return in {lower} of {len(pairs)} pairs, of other prompts and caps "
         "(finding 3; the table has returns per step). That the others are set aside for their prompts may be sound; "
         "the files do not tell whether that was decided before their results were seen.",
@@ -607,8 +610,10 @@ def mixed_without_data(source: Source) -> Finding:
     return Finding(
         "The baseline that mixes began without the LLM's data",
         "*Mix* puts the LLM's episodes into the buffer and then learns online. For each that it puts there it takes an "
-        "iteration less. Where the file cannot be loaded the code says so and goes on with what it has, an empty "
-        "buffer (this was read from it).",
+        "iteration less. Where the episodes cannot be loaded or converted, the code says so and goes on with an empty "
+        "buffer. (Read from versions of it: one asks for a file of τ episodes, where files of 30 alone were released; "
+        "another makes one-hot rows of FrozenLake's sixteen states in every environment, which other states are not "
+        "among.)",
         numbers,
         bool(lost),
         f"{len(lost)} of {len(counted)} cells counted no episode"

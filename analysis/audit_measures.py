@@ -52,6 +52,8 @@ WORST_STEP = {"cliff-walking": 100.0, "mountain-car": 1.0}
 """What a step costs at worst, where the return of a random episode tells its least length."""
 ITERATION_STEPS = 200
 """Environment steps that the authors' learners take in an iteration."""
+WHOLE_RETURNS = tuple(env for env in envs.PAPER if env != "pendulum")
+"""Where a single episode's return is a whole number."""
 NAMED = {llm for llms in LLMS.values() for llm in llms.values()}
 """The LLMs whose files the authors' released code names; config/released_files.csv notes why others are there."""
 TWICE = {"represented-pong": {"double_step": True}}
@@ -364,6 +366,18 @@ def evaluation_noise(source: Source) -> list[Number]:
             "published gain": (source.gain(env), "return"),
         }
         numbers += [Number(8, env, published.cache.name, "online", q, float(v), u) for q, (v, u) in values.items()]
+    return numbers
+
+
+def means_of_several(source: Source) -> list[Number]:
+    """Finding 8: caches whose evaluations are means of several episodes, where a single one's return is whole."""
+    numbers = []
+    for env in WHOLE_RETURNS:
+        for path in sorted(source.folder.glob(f"cache_{NAMES[env]}_*.pkl")):
+            values = [value for curve in load_released_pickle(path).values() for value in np.ravel(curve)]
+            share = float(np.mean(np.not_equal(values, np.round(values))))
+            if share:
+                numbers.append(Number(8, env, path.name, "all", "values that are no whole return", share, "share"))
     return numbers
 
 

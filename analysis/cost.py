@@ -32,8 +32,8 @@ PREDICTION = """\
 ## All that is asked for
 
 Every run of the configuration with its agents: seed-steps times the median cost of the same protocol's runs above, of
-both protocols' where it has none. "19 of 32" runs: so many are among those above. What is tried again with other
-seeds, reference runs and the second paper's are apart.
+both protocols' where it has none. "19 of 32" runs: so many are among those above, with as many agents. What is tried
+again with other seeds, reference runs and the second paper's are apart.
 """
 ALGORITHMS = {"dqn": "double-dqn", "sac": "sac"}
 """What a run's .json calls an environment's learner."""
@@ -101,6 +101,7 @@ def asked_run(text: str) -> dict[str, object]:
         "algorithm": "ppo" if named.arm.startswith("ppo") else ALGORITHMS[environment.learner],
         "protocol": protocol,
         "run": name,
+        "seeds": int(seeds),
         "seed_steps": seed_steps(named, int(seeds), repeats_of(protocol, named.arm), environment.iterations),
     }
 
@@ -118,9 +119,15 @@ def predicted(asked: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
             alike = there[there.protocol == protocol]
             cost = (alike if len(alike) else there).milliseconds_per_seed_step.median()
             steps = group.seed_steps.sum()
-            done = int(group.run.isin(alike.run).sum())
-            rows.append([env, algorithm, device, protocol, done, len(group), steps, steps * cost / 3_600_000])
-    return pd.DataFrame(rows, columns=["env", "algorithm", "device", "protocol", "done", "runs", "seed_steps", "hours"])
+            seeds = alike.groupby("run").seeds.max()
+            done = int((group.run.map(seeds) >= group.seeds).sum())
+            timed_by = len(alike) or len(there)
+            row = {"env": env, "algorithm": algorithm, "device": device, "protocol": protocol, "runs": len(group)}
+            row |= {"done": done, "seed_steps": steps, "hours": steps * cost / 3_600_000, "timed_by": timed_by}
+            rows.append(row)
+    return pd.DataFrame(
+        rows, columns=["env", "algorithm", "device", "protocol", "done", "runs", "seed_steps", "hours", "timed_by"]
+    )
 
 
 def prediction(asked: pd.DataFrame, table: pd.DataFrame) -> list[str]:
@@ -129,13 +136,15 @@ def prediction(asked: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     head = ["environment", "learner", "device", "protocol", "runs", "seed-steps", "hours"]
     cells = []
     for row in rows.itertuples():
-        hours = "" if pd.isna(row.hours) else f"{row.hours:.1f}"
+        hours = "" if pd.isna(row.hours) else f"{row.hours:.1f}{' (by one run)' * (row.timed_by == 1)}"
         title, runs = envs.get(row.env).title, f"{row.done} of {row.runs}"
         cells.append([title, row.algorithm, row.device, row.protocol, runs, f"{row.seed_steps:,}", hours])
     totals = [
         f"All {part.runs.sum()} runs on {device}: {part.hours.sum():.0f} hours of one core or device"
         for device, part in rows[rows.device != ""].groupby("device", sort=False)
     ]
+    untimed = rows[rows.device == ""].runs.sum()
+    totals += [f"Of {untimed} runs there is no time to predict from"] if untimed else []
     return [PREDICTION, *table_lines(head, cells), "", *(f"{total}." for total in totals)]
 
 

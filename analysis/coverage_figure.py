@@ -262,15 +262,16 @@ def by_optimal_policy(rows: list[dict], starts: Iterable[WarmStart], arm: str, t
 def draw(rows: list[dict], starts: Iterable[WarmStart], tau: int | None) -> plt.Figure:
     """Return the figure over two columns: over the final policy's coverage, and over the optimal policy's.
 
-    It has a row of panels for each kind of warm start whose own final policies were measured.
+    It has a row of panels for each kind of warm start whose own final policies were measured; for all where none were.
     """
-    own = {arm: found for arm in FROM_DATA if (found := points(rows, arm, tau))}
-    if not own:
+    own = {arm: points(rows, arm, tau) for arm in FROM_DATA}
+    shown = [arm for arm in FROM_DATA if own[arm]] or FROM_DATA
+    optimal = {arm: by_optimal_policy(rows, starts, arm, tau) for arm in shown}
+    if not any([*own.values(), *optimal.values()]):
         raise UsageError(
             "No point can be drawn: a point needs a warm start's final policy, its dataset, and runs of online RL and "
             "of the random policy between which its environment has a scale."
         )
-    optimal = {arm: by_optimal_policy(rows, starts, arm, tau) for arm in own}
     label = "share of the {}\nwhose state-action pair is in the LLM's data"
     names = ("agents' own final policy's visits", "optimal policy's visits (grid worlds)")
     columns = dict(zip(map(label.format, names), (own, optimal), strict=True))

@@ -212,8 +212,9 @@ SECOND_OPINION = """\
 ## The same procedure in the authors' library
 
 Trained with d3rlpy itself (`analysis/second_opinion.py`): its learner, buffer, exploration and evaluation, on the
-authors' files. Its prediction interval is made like ours, and the last column is our mean less its [95% bootstrap
-interval].
+authors' files. Two differences remain: it learns from one pair more of each LLM episode where the first observation is
+not known, and leaves the last transition before a time limit out. Its prediction interval is made like ours, and the
+last column is our mean less its [95% bootstrap interval].
 """
 
 
@@ -227,6 +228,9 @@ def second_opinions(paths: Iterable[Path], runs: Runs) -> list[str]:
         ours, published = released_run(runs, theirs.env, name), runs.get(("published", theirs.env, name))
         if ours is None or published is None:
             raise UsageError(f"{path} is of {theirs.env}/{name}, of which our run or the published one is not given.")
+        for other in (ours, published):
+            if obstacle(theirs, other):
+                raise UsageError(f"{path} does not compare with {other.path}: its iterations or repeats are others.")
         rewards, own = cumulative(theirs, published), cumulative(ours, published)
         worst, best = attainable(theirs, published)
         interval = np.clip(prediction_interval(rewards, draws=len(published.curves())), worst, best)

@@ -145,7 +145,8 @@ def main() -> None:
         check_dataset(folder)
     for prior in sorted((args.tree / "results/priors").glob("*/*.jsonl")):
         read_prior(prior)
-    for reference in sorted((args.tree / "results/reference").glob("*.csv")):
+    references = sorted((args.tree / "results/reference").glob("*.csv"))
+    for reference in references:
         read_own_run(reference)
     fresh = args.tree / COVERAGE
     coverage = joined_coverage(fresh, args.to / COVERAGE) if fresh.exists() else None
@@ -160,8 +161,7 @@ def main() -> None:
     for prior in sorted((args.tree / "results/priors").glob("*/*.jsonl")):
         with written_whole(args.to / "results/priors" / Path(*prior.parts[-2:])) as temporary:
             shutil.copyfile(prior, temporary)
-    beside = [path for kind in ("csv", "json") for path in (args.tree / "results/reference").glob(f"*.{kind}")]
-    beside += [path for run in again for path in (run, run.with_suffix(".json"))]
+    beside = [path for run in [*references, *again] for path in (run, run.with_suffix(".json"))]
     if coverage is not None:
         write_text(args.to / COVERAGE, coverage)
     for name in [*PRODUCTS, *(path.relative_to(args.tree) for path in beside)]:

@@ -1,4 +1,4 @@
-"""How warm starts are drawn as points: what each gained, over what that may depend on, a panel for each arm."""
+"""How warm starts are drawn as points: what each gained, over what that may depend on, a row of panels for each arm."""
 
 from collections.abc import Iterable
 

@@ -5,7 +5,8 @@
 
 The learner, its buffer, exploration and evaluation are d3rlpy's own (analysis/second_opinion_peer.py, in an environment
 of its own); the episodes are the authors', paired as their files pair them. The CSV has the columns of a run, so far as
-d3rlpy tells them: the returns. A chain that is finished is kept, and is not trained again by the same command.
+d3rlpy tells them: the returns. What is there is not trained again: a command that was stopped goes on after the last
+chain that it finished.
 """
 
 import hashlib
@@ -41,8 +42,8 @@ class Args:
     """the CSV to write; the .json goes beside it"""
     peer_python: Path
     """the Python of the environment that d3rlpy is installed in (make .bench-venv/installed)"""
-    env: Literal["cartpole", "frozen-lake", "cliff-walking", "pendulum"] = "cartpole"
-    """the environment"""
+    env: Literal["cartpole", "frozen-lake", "cliff-walking"] = "cartpole"
+    """the environment: one whose repeats the authors hand on after the iterations that are plotted"""
     arm: Literal["online", "loro"] = "loro"
     """what to train"""
     llm: str = "qwen-7b"
@@ -98,57 +99,71 @@ def peer_version(python: Path) -> str:
     return told.stdout.strip()
 
 
-def finished_chains(path: Path, asked: dict[str, object]) -> dict[str, list[list[float]]]:
-    """Return the chains that an earlier run of the same command has finished; raise UsageError where it was another."""
+def finished_chains(path: Path, asked: dict[str, object]) -> tuple[list[list[list[float]]], float]:
+    """Return the chains that the same command finished before it was stopped, and the seconds they took.
+
+    Raises UsageError where it was another command.
+    """
     if not path.exists():
-        return {}
+        return [], 0.0
     kept = json.loads(path.read_text(encoding="utf-8"))
     if kept["arguments"] != asked:
         raise UsageError(f"{path} was begun with other arguments: repeat those, or delete it to start anew.")
-    return kept["chains"]
+    return kept["chains"], kept["seconds"]
+
+
+def table_of(chains: list[list[list[float]]], arm: str, warm_up: list[float]) -> str:
+    """Return the CSV of a run: chains of LORO with their repeats, every other agent a seed of its own."""
+    lines = [",".join(COLUMNS)]
+    for chain, repeats in enumerate(chains):
+        for repeat, returns in enumerate(repeats):
+            place = f"{chain},{repeat}" if arm == "loro" else f"{chain * REPEATS + repeat},0"
+            lines += [f"{place},{i},,,{value:.9g},,," for i, value in enumerate([*warm_up, *returns])]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     """Train what is not finished yet and write the CSV and its .json."""
     args = tyro.cli(Args)
-    iterations = args.iterations or envs.get(args.env).iterations
-    recorded = args.tau if args.arm != "online" else 0
+    iterations = envs.get(args.env).iterations if args.iterations is None else args.iterations
+    recorded = args.tau if args.arm == "loro" else 0
     if min(args.chains, args.tau, args.pretrain_steps) < 1 or iterations <= recorded:
         raise UsageError("--chains, --tau and --pretrain-steps must be at least 1, and --iterations exceed --tau.")
     if not args.peer_python.is_file():
         raise UsageError(f"--peer-python {args.peer_python} does not exist: make .bench-venv/installed.")
-    version = peer_version(args.peer_python)
+    if args.output.exists():
+        raise UsageError(f"--output {args.output} is there already: delete it to train anew.")
+    versions = {"d3rlpy": peer_version(args.peer_python)}
     episodes, meta = import_released(args.env, args.llm, args.source, as_stored=True)
+    if len(episodes) < args.tau:
+        raise UsageError(f"--tau {args.tau}: there are only {len(episodes)} episodes of {args.llm} in {args.env}.")
     asked = {name: value for name, value in asdict(args).items() if name not in ("output", "peer_python", "source")}
-    asked |= {"chains": None, "iterations": iterations}  # more chains go on where fewer ended
+    asked |= {"iterations": iterations, "protocol": "released", "versions": versions}
     begun = args.output.with_suffix(".chains.json")
-    chains, started = finished_chains(begun, asked), time.monotonic()
+    chains, seconds = finished_chains(begun, asked)
     learnt = iterations - recorded
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "episodes.npz"
         write_episodes(data, args.env, episodes[: args.tau])
         bar = tqdm(total=args.chains * REPEATS * learnt, initial=len(chains) * REPEATS * learnt, desc=args.output.stem)
-        for seed in range(len(chains), args.chains):
-            chains[str(seed)] = train_chain(args, data, seed, learnt, bar)
-            write_text(begun, json.dumps({"arguments": asked, "chains": chains}))
+        while len(chains) < args.chains:
+            started = time.monotonic()
+            chains.append(train_chain(args, data, len(chains), learnt, bar))
+            seconds += time.monotonic() - started
+            write_text(begun, json.dumps({"arguments": asked, "chains": chains, "seconds": seconds}))
         bar.close()
     warm_up = [float(np.mean(meta["returns_as_stored"]))] * recorded  # as under `released`: the mean over all of them
-    lines = [",".join(COLUMNS)]
-    for chain in range(args.chains):
-        for repeat, returns in enumerate(chains[str(chain)]):
-            place = f"{chain},{repeat}" if args.arm == "loro" else f"{chain * REPEATS + repeat},0"
-            lines += [f"{place},{i},,,{value:.9g},,," for i, value in enumerate([*warm_up, *returns])]
+    table = table_of(chains, args.arm, warm_up)
     description = {
         "algorithm": "d3rlpy's own",
-        "arguments": {**asked, "chains": args.chains, "protocol": "released"},
+        "arguments": asked,
         "source_sha256": meta["source_sha256"],
         "device": "cpu",
-        "versions": {"d3rlpy": version},
+        "versions": versions,
         **code_version(),
-        "seconds": round(time.monotonic() - started, 3),
+        "seconds": round(seconds, 3),
+        "csv_sha256": hashlib.sha256(table.encode()).hexdigest(),
     }
-    table = "\n".join(lines) + "\n"
-    description["csv_sha256"] = hashlib.sha256(table.encode()).hexdigest()
     write_text(args.output.with_suffix(".json"), json.dumps(description, indent=2, sort_keys=True) + "\n")
     write_text(args.output, table)
     begun.unlink()

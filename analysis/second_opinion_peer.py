@@ -24,10 +24,8 @@ BATCH, STEPS, CAPACITY, EPSILON = 256, 200, 100_000, 0.1
 OFFLINE_INTERVAL, ONLINE_INTERVAL = 200, 1000
 
 
-def new_learner(env_name: str, target_update_interval: int) -> d3rlpy.algos.QLearningAlgoBase:
+def new_learner(target_update_interval: int) -> d3rlpy.algos.QLearningAlgoBase:
     """Return an untrained learner with the authors' settings."""
-    if env_name == "pendulum":
-        return d3rlpy.algos.SACConfig(batch_size=BATCH, gamma=0.99).create(device="cpu:0")
     config = d3rlpy.algos.DoubleDQNConfig(
         batch_size=BATCH, learning_rate=5e-5, gamma=0.99, target_update_interval=target_update_interval
     )
@@ -65,7 +63,7 @@ def main() -> None:
     with np.load(args.episodes, allow_pickle=False) as arrays:
         names = ("observations", "actions", "rewards", "terminals")
         recorded = d3rlpy.dataset.MDPDataset(*(arrays[name] for name in names))
-    learner = new_learner(args.env, OFFLINE_INTERVAL)
+    learner = new_learner(OFFLINE_INTERVAL)
     if args.arm == "loro":
         learner.fit(
             recorded,
@@ -76,7 +74,7 @@ def main() -> None:
         )
     for repeat in range(args.repeats):
         if args.arm == "online":  # the repeats of LORO pass one network on
-            learner = new_learner(args.env, ONLINE_INTERVAL)
+            learner = new_learner(ONLINE_INTERVAL)
         for iteration, value in enumerate(evaluations(learner, env, args.iterations)):
             print(repeat, iteration, value, flush=True)
 

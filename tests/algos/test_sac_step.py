@@ -183,6 +183,12 @@ def test_protocols_are_the_design_s_table(arm, protocol, expected):
     assert {name: getattr(resolved, name) for name in expected} == expected
 
 
+@pytest.mark.parametrize(("tau", "discards"), [(10, True), (20, True), (30, False)])
+def test_released_mix_has_the_data_where_the_authors_had(tau, discards):
+    args = sac.Args(output=Path("x.csv"), arm="mix", protocol="released", tau=tau, dataset=Path("d"))
+    assert sac.resolve(args).discard_offline == discards
+
+
 def test_first_weights_are_uniform_up_to_one_over_the_root_of_the_inputs():
     args = sac.resolve(sac.Args(output=Path("x.csv"), seeds=3, hidden_size=256))
     agents = sac.Agents(args, envs.make("pendulum"), torch.device("cpu"))

@@ -405,6 +405,7 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(trees, tmp_path, monke
 # --- Sentences, from numbers that are laid down ----------------------------------------------------------------------
 
 OTHER = "loro_qwen-32b_tau10_n3000"
+FRACTION = ("values that are no whole return", 0.8, "share")
 
 
 def found(find, measure, monkeypatch, rows, source=None):
@@ -562,6 +563,10 @@ def test_points_that_were_paid_are_a_share_of_those_played(monkeypatch, worst, i
 
 
 def test_chance_is_told_where_it_is_largest_beside_the_gain(monkeypatch):
+    monkeypatch.setattr(
+        audit_measures, "means_of_several", lambda _: [Number(8, "cartpole", "a.pkl", "all", *FRACTION)]
+    )
+
     def noise(env, chance, of_mean, gain, within, between):
         values = {"chance in an evaluation": chance, "of the mean of all, at most": of_mean, "published gain": gain}
         return quantities(env, "online", **values, **{"sd within a repeat": within, "sd between repeats": between})
@@ -576,6 +581,7 @@ def test_chance_is_told_where_it_is_largest_beside_the_gain(monkeypatch):
         "FrozenLake: sd 0.42 between one repeat's last evaluations, 0.08 between repeats"
     )
     assert finding.effect == "at most sd 2.30 in the mean of the repeats' sums; the published gain there is 19.4"
+    assert finding.claim.endswith("in CliffWalking and in `a` it is the mean of several.")
     finding = found(audit.single_evaluations, "evaluation_noise", monkeypatch, rows[10:])
     assert (finding.found, finding.effect) == (False, "none")
 
@@ -706,6 +712,14 @@ def test_what_chance_can_do_to_a_sum_is_the_variance_of_its_last_evaluations():
     numbers = audit_measures.evaluation_noise(published(online=curves))
     assert of(numbers, "pendulum", "online") == pytest.approx(expected | {"chance in an evaluation": 1})
     assert of(numbers, "cliff-walking", "online") == pytest.approx(expected | {"chance in an evaluation": 0})
+
+
+def test_evaluations_of_several_episodes_are_told_by_returns_that_are_not_whole(tmp_path):
+    caches = {"CartPole_Neps_10": [9.0, 10.0], "CartPole_Neps_20": [9.5, 10.0], "Pendulum_Neps_10": [-0.3, -0.4]}
+    for name, values in caches.items():
+        (tmp_path / f"cache_{name}.pkl").write_bytes(pickle.dumps({"online_0": values, "online_1": [1.0, 2.0]}))
+    (number,) = audit_measures.means_of_several(Source(tmp_path))
+    assert (number.env, number.file, number.value) == ("cartpole", "cache_CartPole_Neps_20.pkl", 0.25)
 
 
 def test_random_episodes_are_as_long_as_their_returns_make_sure():

@@ -74,7 +74,7 @@ def test_what_is_asked_for_is_predicted_from_what_its_own_protocol_s_runs_took(t
         "released/cartpole/loro_x_tau10_n3000=3",
         "released/cartpole/loro-carry-over_x_tau10_n3000=1",
         "released/cartpole/mix_x_tau10=1",
-        "paper/cartpole/ppo=5",
+        "paper/cartpole/ppo=1",
         "released/frozen-lake/online=1",  # only the other protocol's were timed
         "paper/pendulum/online=1",  # none was
     ]
@@ -84,15 +84,17 @@ def test_what_is_asked_for_is_predicted_from_what_its_own_protocol_s_runs_took(t
     of_paper = 10 * 30_000 + 10 * (28_000 + 3000) + (5 * 28_000 + 3000) + (30_000 + 1000)
     of_released = 3 * (5 * 28_000 + 3000) + (28_000 + 3000) + 28_000
     assert [line for line in lines if line.startswith("| ")][1:] == [
-        f"| CartPole | double-dqn | cpu | paper | 1 of 4 | {of_paper:,} | {of_paper * 2 / 3.6e6:.1f} |",
-        f"| CartPole | ppo | cpu | paper | 1 of 1 | 150,000 | {150_000 * 0.5 / 3.6e6:.1f} |",
-        f"| CartPole | double-dqn | cpu | released | 1 of 3 | {of_released:,} | {of_released * 6 / 3.6e6:.1f} |",
-        "| FrozenLake | double-dqn | a GPU | released | 0 of 1 | 30,000 | 0.0 |",
+        f"| CartPole | double-dqn | cpu | paper | 0 of 4 | {of_paper:,} | {of_paper * 2 / 3.6e6:.1f} |",
+        f"| CartPole | ppo | cpu | paper | 1 of 1 | 30,000 | {30_000 * 0.5 / 3.6e6:.1f} (by one run) |",
+        f"| CartPole | double-dqn | cpu | released | 0 of 3 | {of_released:,} "
+        f"| {of_released * 6 / 3.6e6:.1f} (by one run) |",
+        "| FrozenLake | double-dqn | a GPU | released | 0 of 1 | 30,000 | 0.0 (by one run) |",
         "| Pendulum | sac |  | paper | 0 of 1 | 40,000 |  |",
     ]
-    assert lines[-2:] == [
+    assert lines[-3:] == [
         "All 8 runs on cpu: 1 hours of one core or device.",
         "All 1 runs on a GPU: 0 hours of one core or device.",
+        "Of 1 runs there is no time to predict from.",
     ]
 
 

@@ -66,6 +66,12 @@ def test_the_authors_library_is_held_against_ours_chain_by_chain(tmp_path, monke
     assert 76 - half < 18, "no sum can lie lower: 10 of warm-up and a return of at least 1 in eight iterations"
     predicted = f"76.0 [18.0, {76 + half:.0f}]"
     assert line.startswith(f"| CartPole | {LORO} | 135 | 100 | {predicted} | 3 against 3 | 24.0 [")
+    for other in (returns([1, 2, 3], 5, iterations=9), returns([1, 2, 3], 4)):
+        path = write_run(tmp_path / "unlike", "released", "cartpole", "online", other)
+        path.with_suffix(".json").write_text(json.dumps({"arguments": told}))
+        with pytest.raises(SystemExit) as stopped:
+            make([published, ours], tmp_path, monkeypatch, "--second-opinions", path)
+        assert stopped.value.code == 2 and "its iterations or repeats are others" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stopped:
         make([published], tmp_path, monkeypatch, "--second-opinions", theirs)
     assert stopped.value.code == 2 and f"is of cartpole/{LORO}, of which our run" in capsys.readouterr().err

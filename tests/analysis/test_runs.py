@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from synthetic_runs import HEADER, write_run
 
-from analysis.runs import common_iterations, read_run, read_runs, select_runs
+from analysis.runs import common_iterations, description, read_run, read_runs, select_runs
 from envs.errors import Failure, UsageError
 
 
@@ -252,3 +253,14 @@ def test_runs_are_read_by_name_and_once(tmp_path):
     assert list(read_runs([path])) == [("paper", "cartpole", "online")]
     with pytest.raises(UsageError, match="same run twice"):
         read_runs([path, path])
+
+
+def test_shipped_mix_without_data_has_nothing_to_learn_from_in_its_first_iteration():
+    """A batch is 256 transitions and an iteration 200 steps: an update tells that there was more in the buffer."""
+    runs = sorted((Path(__file__).parents[2] / "results/runs/released").glob("*/mix_*.csv"))
+    told = {path: description(path)["arguments"] for path in runs}
+    assert len(runs) >= 3 and len({arguments["discard_offline"] for arguments in told.values()}) == 2
+    for path, arguments in told.items():
+        table = read_run(path).table
+        first = table[table.iteration == arguments["tau"]]
+        assert first.loss.isna().all() if arguments["discard_offline"] else first.loss.notna().all(), path

@@ -1,6 +1,7 @@
 """The authors' procedure in d3rlpy: what is handed to it, and what is made of its answers. A stand-in answers here."""
 
 import csv
+import hashlib
 import json
 import sys
 
@@ -74,7 +75,11 @@ def test_chains_become_rows_behind_the_llm_s_warm_up(tmp_path, peer, monkeypatch
     numbers = {"--repeats": 5, "--iterations": 3, "--pretrain-steps": 3000}
     assert asked == [["frozen-lake", "loro", {"--seed": seed, **numbers}] for seed in (0, 1)]
     assert told["versions"] == {"d3rlpy": "1.2.3"} and told["arguments"]["chains"] == 2
+    assert told["csv_sha256"] == hashlib.sha256((tmp_path / "out" / "answer.csv").read_bytes()).hexdigest()
     assert [path.name for path in sorted((tmp_path / "out").iterdir())] == ["answer.csv", "answer.json"]
+    with pytest.raises(SystemExit) as stopped:
+        run(tmp_path, monkeypatch, "--arm", "loro", "--chains", 2, "--iterations", 5)
+    assert stopped.value.code == 2 and len(log.read_text().splitlines()) == 2, "what is there is not trained again"
 
 
 def test_agents_of_other_arms_are_seeds_and_online_rl_has_no_warm_up(tmp_path, peer, monkeypatch):
@@ -115,6 +120,8 @@ def test_episodes_are_handed_over_as_the_authors_paired_them(tmp_path):
     [
         (["--iterations", "2"], 2, "--iterations exceed --tau"),
         (["--chains", "0"], 2, "must be at least 1"),
+        (["--iterations", "0"], 2, "must be at least 1"),
+        (["--tau", "4"], 2, "there are only 3 episodes of qwen-7b in frozen-lake"),
         (["--peer-python", "nowhere/python"], 2, "does not exist"),
         (["--peer-python", "/bin/false"], 1, "has no d3rlpy"),
     ],
