@@ -628,10 +628,9 @@ rule fresh_fidelity:
         md=f"{TREE}/results/tables/fidelity.md",
     log:
         f"{TREE}/logs/tables/fidelity.log",
-    params:
-        opinions=lambda wildcards, input: " ".join(["--second-opinions", *input.opinions]) if input.opinions else "",
     shell:
-        "python -m analysis.fidelity --runs {input.runs} {params.opinions} --output {output.csv} > {log} 2>&1"
+        "python -m analysis.fidelity --runs {input.runs} --second-opinions {input.opinions} --output {output.csv}"
+        " > {log} 2>&1"
 
 
 use rule fresh_fidelity as fidelity with:

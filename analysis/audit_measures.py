@@ -83,7 +83,7 @@ class Source:
     _random: dict[str, list[np.ndarray]] = field(default_factory=dict)
     _published: dict[str, dict[str, Published]] = field(default_factory=dict)
     _records: dict[str, list[Record]] = field(default_factory=dict)
-    _trained: dict[Path, int] = field(default_factory=dict)
+    _caches: dict[Path, dict[str, list]] = field(default_factory=dict)
 
     def records(self, row: dict[str, str]) -> list[Record]:
         """Return the episodes of one row of config/released_files.csv as they are stored."""
@@ -108,12 +108,15 @@ class Source:
         arms = self.published(env)
         return float(arms[MAIN].returns.sum(axis=1).mean() - arms["online"].returns.sum(axis=1).mean())
 
+    def cache(self, path: Path) -> dict[str, list]:
+        """Return the curves of one of the authors' caches by name."""
+        if path not in self._caches:
+            self._caches[path] = load_released_pickle(path)
+        return self._caches[path]
+
     def trained(self, path: Path) -> int:
         """Return how many iterations a cache holds of one LORO repeat, plotted or not."""
-        if path not in self._trained:
-            cached = load_released_pickle(path)
-            self._trained[path] = next(len(curve) for name, curve in cached.items() if name.startswith("pretrain"))
-        return self._trained[path]
+        return next(len(curve) for name, curve in self.cache(path).items() if name.startswith("pretrain"))
 
     def random_length(self, env: str) -> float:
         """Return the mean length of the simulated random episodes."""
@@ -374,7 +377,7 @@ def means_of_several(source: Source) -> list[Number]:
     numbers = []
     for env in WHOLE_RETURNS:
         for path in sorted(source.folder.glob(f"cache_{NAMES[env]}_*.pkl")):
-            values = [value for curve in load_released_pickle(path).values() for value in np.ravel(curve)]
+            values = [value for curve in source.cache(path).values() for value in np.ravel(curve)]
             share = float(np.mean(np.not_equal(values, np.round(values))))
             if share:
                 numbers.append(Number(8, env, path.name, "all", "values that are no whole return", share, "share"))
@@ -465,7 +468,7 @@ def baselines(source: Source) -> list[Number]:
     """Finding 12: what online RL collects in each cache, in all of them, and the main setting's gain over either."""
     numbers = []
     for env in envs.PAPER:
-        caches = map(load_released_pickle, sorted(source.folder.glob(f"cache_{NAMES[env]}_Neps_*.pkl")))
+        caches = map(source.cache, sorted(source.folder.glob(f"cache_{NAMES[env]}_Neps_*.pkl")))
         runs = [curves(cache, "online", envs.get(env).iterations) for cache in caches if "online_0" in cache]
         # runs that were copied into a second cache count once
         everything = np.concatenate(list({returns.tobytes(): returns for returns in runs}.values()))
@@ -501,7 +504,7 @@ def mixed(source: Source) -> list[Number]:
     numbers, firsts = [], {}
     for env, (ending, llms), tau in product(envs.PAPER, LLMS.items(), TAUS):
         path = source.folder / f"cache_{NAMES[env]}_Neps_{tau}{ending}.pkl"
-        cache = load_released_pickle(path) if path.exists() else {}
+        cache = source.cache(path) if path.exists() else {}
         for key, llm in llms.items():
             if f"finetune_{key}_0" not in cache or "online_0" not in cache:
                 continue

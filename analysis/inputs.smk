@@ -282,8 +282,7 @@ def training_seeds(wildcards):
 def seeds_of(protocol, env, run):
     """Return how many agents a run of the grid trains."""
     seeds = config["seeds"]
-    own_network = protocol == "paper" or run.startswith("loro-carry-over")
-    chains = not own_network and run.startswith("loro")
+    chains = protocol == "released" and repeats_of(protocol, read_name(run).arm) > 1
     if run in MAIN_RUNS and (chains or protocol == "paper"):
         return seeds[protocol][env]
     return seeds["others"]["released" if chains else "paper"]

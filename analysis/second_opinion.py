@@ -23,6 +23,7 @@ import tyro
 from tqdm import tqdm
 
 import envs
+from analysis.import_published import REPEATS
 from analysis.import_released import import_released
 from analysis.runs import COLUMNS
 from envs.datasets import Episode
@@ -31,7 +32,6 @@ from envs.files import write_text
 from envs.records import code_version
 
 PEER = Path(__file__).with_name("second_opinion_peer.py")
-REPEATS = 5
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """The authors' procedure in the library that they used, d3rlpy. Runs in d3rlpy's own environment.
 
-    .bench-venv/bin/python analysis/second_opinion_peer.py cartpole loro EPISODES.npz --seed 0
+    .bench-venv/bin/python analysis/second_opinion_peer.py cartpole loro EPISODES.npz --seed 0 --repeats 5 \\
+        --iterations 140 --pretrain-steps 3000
 
 Prints a line "repeat iteration return" for each evaluation, `iteration` from the first that the learner takes. What the
 LORO authors' code does was read from it; nothing is taken from it. EPISODES.npz holds observations, actions, rewards
