@@ -4,24 +4,23 @@
 
 The caches hold the return of each evaluation, five repeats an arm. For loro and mix the first tau iterations are the
 mean return of all the LLM's episodes, as in the authors' figures. The five runs of online and mix each began with a
-network of their own and are seeds; those of loro handed one network on and are repeats (papers' notes A10, 1).
+network of their own and are seeds; those of loro handed one network on and are repeats (results/audit.md, 2).
 """
 
-import hashlib
-import json
 import os
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import tyro
 
 import envs
 from analysis.import_released import COMMIT, REPOSITORY, load_released_pickle, locate, released_file
-from analysis.runs import COLUMNS
+from analysis.runs import write_run
 from envs.errors import UsageError, run_command_line
-from envs.files import sha256, write_text
+from envs.files import sha256
 
 NAMES = {
     "cartpole": "CartPole",
@@ -110,21 +109,18 @@ def main() -> None:
         raise UsageError("The published curves are in the authors' data folder: name it with --source.")
     for env in envs.PAPER:
         for arm, published in published_runs(source, env).items():
-            lines = [",".join(COLUMNS)]
-            for (agent, iteration), value in np.ndenumerate(published.returns):
-                seed, repeat = (0, agent) if arm.startswith("loro") else (agent, 0)
-                lines.append(f"{seed},{repeat},{iteration},,,{value:.9g},,,")
+            rows = [(agent, i, value) for (agent, i), value in np.ndenumerate(published.returns)]
+            table = pd.DataFrame(rows, columns=["seed", "iteration", "eval_return"])
+            table["repeat"] = 0
+            if arm.startswith("loro"):
+                table["repeat"], table["seed"] = table["seed"], 0
             description = {
                 "algorithm": "the authors' own runs",
                 "arguments": {"env": env, "arm": arm.split("_")[0], "protocol": "published"},
                 "source": f"{REPOSITORY}/blob/{COMMIT}/data/{published.cache.name}",
                 "source_sha256": sha256(published.cache),
             }
-            table = "\n".join(lines) + "\n"
-            description["csv_sha256"] = hashlib.sha256(table.encode()).hexdigest()
-            output = args.output / env / f"{arm}.csv"
-            write_text(output.with_suffix(".json"), json.dumps(description, indent=2, sort_keys=True) + "\n")
-            write_text(output, table)
+            write_run(args.output / env / f"{arm}.csv", table, description)
 
 
 if __name__ == "__main__":

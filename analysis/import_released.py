@@ -5,7 +5,7 @@
 Their files are pickles of d3rlpy objects. A pickle can run any code, so these are read by an unpickler that builds
 numpy arrays and inert records and refuses everything else by name; d3rlpy itself is not needed.
 
-Row t of a file holds the observation *after* step t (papers' notes A10, 2): (s_t+1, a_t, r_t). By default the episodes
+Row t of a file holds the observation *after* step t (results/audit.md, 1): (s_t+1, a_t, r_t). By default the episodes
 are put right: T+1 observations, each before its action. The first observation was never stored: where every episode
 starts in the same place it is known and put back; elsewhere the first step is dropped.
 """

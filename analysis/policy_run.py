@@ -7,8 +7,6 @@ imported episode whose first step could not be paired counts as it was played: w
 and that step's length.
 """
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +14,9 @@ import numpy as np
 import pandas as pd
 import tyro
 
-from analysis.runs import COLUMNS
+from analysis.runs import write_run
 from envs.datasets import load_dataset, read_meta
 from envs.errors import Failure, run_command_line
-from envs.files import write_text
 from envs.text import TEXT_ENVIRONMENTS
 
 
@@ -43,12 +40,9 @@ def main() -> None:
         raise Failure(f"Dataset {args.dataset} holds no episodes; make it anew.")
     dropped_steps = meta.get("first_steps_dropped", 0) // len(episodes)  # of each episode: one or none
     lengths = [len(episode) + dropped_steps for episode in episodes]
-    table = pd.DataFrame(index=range(len(episodes)), columns=COLUMNS)
-    table[["seed", "repeat"]] = 0
-    table["iteration"] = table.index
-    table["env_steps"] = np.cumsum(lengths)
-    table["train_return"] = table["eval_return"] = [f"{episode.total_reward:.9g}" for episode in episodes]
-    table["eval_length"] = lengths
+    returns = [episode.total_reward for episode in episodes]
+    table = pd.DataFrame({"iteration": range(len(episodes)), "env_steps": np.cumsum(lengths), "eval_length": lengths})
+    table = table.assign(seed=0, repeat=0, train_return=returns, eval_return=returns)
     if args.env in TEXT_ENVIRONMENTS:  # the goal alone ends an episode with a reward
         table["eval_success"] = [int(e.terminations[-1] and e.rewards[-1] > 0) for e in episodes]
     description = {
@@ -59,10 +53,7 @@ def main() -> None:
         "policy": {key: meta.get(key) for key in ("policy", "model", "source", "pairing")},
         "versions": meta.get("versions", {}),
     }
-    content = table.to_csv(index=False)
-    description["csv_sha256"] = hashlib.sha256(content.encode()).hexdigest()
-    write_text(args.output.with_suffix(".json"), json.dumps(description, indent=2, sort_keys=True) + "\n")
-    write_text(args.output, content)
+    write_run(args.output, table, description)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""Reading runs: .../<protocol>/<env>/<arm>.csv, where <arm> is arm_llm_tau_n without what does not concern it."""
+"""Runs on disk: .../<protocol>/<env>/<arm>.csv, where <arm> is arm_llm_tau_n without what does not concern it."""
 
+import hashlib
 import io
 import json
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ import envs
 from analysis.arms import read_name
 from analysis.protocols import difference_of
 from envs.errors import Failure, UsageError
-from envs.files import sha256
+from envs.files import sha256, write_text
 
 COLUMNS = ["seed", "repeat", "iteration", "env_steps", "train_return", "eval_return", "eval_length", "loss", "q_mean"]
 POLICIES = ("llm-policy", "random-policy")
@@ -171,6 +172,15 @@ def read_runs(paths: Iterable[Path]) -> dict[tuple[str, str, str], Run]:
         if first is not run:
             raise UsageError(f"{first.path} and {run.path} are the same run twice: give one.")
     return runs
+
+
+def write_run(path: Path, table: pd.DataFrame, described: dict[str, Any]) -> None:
+    """Write a run that no learner of ours made: its CSV, COLUMNS first (left out: empty), and before it its .json."""
+    columns = [*COLUMNS, *(name for name in table if name not in COLUMNS)]
+    content = table.reindex(columns=columns).to_csv(index=False, float_format="%.9g", lineterminator="\n")
+    described = {**described, "csv_sha256": hashlib.sha256(content.encode()).hexdigest()}
+    write_text(description_file(path), json.dumps(described, indent=2, sort_keys=True) + "\n")
+    write_text(path, content)
 
 
 def description_file(path: Path) -> Path:

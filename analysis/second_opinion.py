@@ -9,7 +9,6 @@ d3rlpy tells them: the returns. What is there is not trained again: a command th
 chain that it finished.
 """
 
-import hashlib
 import json
 import subprocess
 import tempfile
@@ -19,13 +18,14 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import tyro
 from tqdm import tqdm
 
 import envs
 from analysis.import_published import REPEATS
 from analysis.import_released import import_released
-from analysis.runs import COLUMNS
+from analysis.runs import write_run
 from envs.datasets import Episode
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import write_text
@@ -112,14 +112,14 @@ def finished_chains(path: Path, asked: dict[str, object]) -> tuple[list[list[lis
     return kept["chains"], kept["seconds"]
 
 
-def table_of(chains: list[list[list[float]]], arm: str, warm_up: list[float]) -> str:
-    """Return the CSV of a run: chains of LORO with their repeats, every other agent a seed of its own."""
-    lines = [",".join(COLUMNS)]
+def table_of(chains: list[list[list[float]]], arm: str, warm_up: list[float]) -> pd.DataFrame:
+    """Return the rows of a run: chains of LORO with their repeats, every other agent a seed of its own."""
+    rows = []
     for chain, repeats in enumerate(chains):
         for repeat, returns in enumerate(repeats):
-            place = f"{chain},{repeat}" if arm == "loro" else f"{chain * REPEATS + repeat},0"
-            lines += [f"{place},{i},,,{value:.9g},,," for i, value in enumerate([*warm_up, *returns])]
-    return "\n".join(lines) + "\n"
+            place = (chain, repeat) if arm == "loro" else (chain * REPEATS + repeat, 0)
+            rows += [(*place, i, value) for i, value in enumerate([*warm_up, *returns])]
+    return pd.DataFrame(rows, columns=["seed", "repeat", "iteration", "eval_return"])
 
 
 def main() -> None:
@@ -153,7 +153,6 @@ def main() -> None:
             write_text(begun, json.dumps({"arguments": asked, "chains": chains, "seconds": seconds}))
         bar.close()
     warm_up = [float(np.mean(meta["returns_as_stored"]))] * recorded  # as under `released`: the mean over all of them
-    table = table_of(chains, args.arm, warm_up)
     description = {
         "algorithm": "d3rlpy's own",
         "arguments": asked,
@@ -162,10 +161,8 @@ def main() -> None:
         "versions": versions,
         **code_version(),
         "seconds": round(seconds, 3),
-        "csv_sha256": hashlib.sha256(table.encode()).hexdigest(),
     }
-    write_text(args.output.with_suffix(".json"), json.dumps(description, indent=2, sort_keys=True) + "\n")
-    write_text(args.output, table)
+    write_run(args.output, table_of(chains, args.arm, warm_up), description)
     begun.unlink()
     print(f"{args.output}: {args.chains} chains of {REPEATS}.")
 
