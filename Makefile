@@ -52,6 +52,8 @@ bench: .venv/installed .bench-venv/installed  ## speed against d3rlpy and a plai
 second-opinion: .venv/installed .bench-venv/installed  ## the released procedure in the authors' own library, d3rlpy
 	OMP_NUM_THREADS=1 $(BIN)/python -m analysis.second_opinion --env cartpole --arm loro \
 		--peer-python .bench-venv/bin/python --output rerun/results/reference/d3rlpy-loro-cartpole.csv
+	OMP_NUM_THREADS=1 $(BIN)/python -m analysis.second_opinion --env cartpole --arm loro --first-seed 20 --chains 12 \
+		--repeats 2 --peer-python .bench-venv/bin/python --output rerun/results/reference/d3rlpy-two-repeats-cartpole.csv
 
 image-test:  ## the image, built on a stand-in base and run offline and read-only (as root, without Docker or a GPU)
 	tests/container/image_test.sh

@@ -31,7 +31,7 @@ by the published one, so that only what follows is compared.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,7 @@ from analysis.figure_lines import figures_of, runs_of
 from analysis.main_table import ARMS
 from analysis.runs import POLICIES, Run, description, read_own_run, read_runs
 from analysis.scales import BOUNDS
-from analysis.statistics import difference_interval, prediction_interval
+from analysis.statistics import bootstrap_interval, difference_interval, difference_p_value, prediction_interval
 from analysis.wording import number, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
 from envs.files import check_outputs, write_text
@@ -86,6 +86,8 @@ class Args:
     """the CSV to write; the .md goes beside it"""
     second_opinions: tuple[Path, ...] = ()
     """runs of the same procedure in the authors' library (analysis.second_opinion), for a section of their own"""
+    repeat_by_repeat: tuple[Path, ...] = ()
+    """chains whose repeats are compared one by one: a run of ours, then one of the authors' library, and so on"""
 
 
 Runs = dict[tuple[str, str, str], Run]
@@ -242,6 +244,42 @@ def second_opinions(paths: Iterable[Path], runs: Runs) -> list[str]:
     return ["", SECOND_OPINION, *table_lines([*head, "ours less d3rlpy's"], cells)] if cells else []
 
 
+REPEAT_BY_REPEAT = """\
+Chains trained by both afterwards, with other seeds, to see whether the difference above stays: the sum of the
+evaluations after the warm-up, repeat by repeat. Mean [95% bootstrap interval]; p by Welch's t-test.
+"""
+
+
+def repeats_compared(paths: Sequence[Path]) -> list[str]:
+    """Return a table of chains of ours and of the authors' library, a row for each repeat, as lines.
+
+    Raises UsageError for a run without its other, and for two that are not of the same setting, length and repeats.
+    """
+    if len(paths) % 2:
+        raise UsageError("--repeat-by-repeat takes runs in pairs, ours and the authors' library's.")
+    cells = []
+    for ours, theirs in zip(map(read_own_run, paths[::2]), map(read_own_run, paths[1::2]), strict=True):
+        told = [description(run.path)["arguments"] for run in (ours, theirs)]
+        same = all(told[0][name] == told[1][name] for name in ("env", "arm", "tau", "pretrain_steps"))
+        if not same or ours.iterations != theirs.iterations or ours.table.repeat.max() != theirs.table.repeat.max():
+            raise UsageError(f"{ours.path} and {theirs.path} do not compare: their settings or repeats are others.")
+        for repeat in sorted(ours.table.repeat.unique()):
+            own, other = (sums_after_warm_up(run, repeat) for run in (ours, theirs))
+            means = [with_interval(sums.mean(), *bootstrap_interval(sums)) for sums in (own, other)]
+            apart = with_interval(own.mean() - other.mean(), *difference_interval(own, other))
+            counts = f"{len(own)} and {len(other)}"
+            p_value = f"{difference_p_value(own, other):.2f}"
+            cells.append([envs.get(ours.env).title, str(repeat + 1), counts, *means, apart, p_value])
+    head = ["environment", "repeat", "chains", "ours", "d3rlpy's", "ours less d3rlpy's", "p"]
+    return ["", REPEAT_BY_REPEAT, *table_lines(head, cells)] if cells else []
+
+
+def sums_after_warm_up(run: Run, repeat: int) -> np.ndarray:
+    """Return the sum of each chain's evaluations in one repeat [chains], the recorded warm-up left out."""
+    rows = run.table[(run.table.repeat == repeat) & (run.table.iteration >= run.tau)]
+    return rows.groupby("seed").eval_return.sum().to_numpy()
+
+
 def markdown(table: pd.DataFrame, more: list[str]) -> str:
     """Return the table for reading: the cells that are computed, a summary by arm, and what is not computed."""
     head = ["environment", "arm", "published", "ours [prediction interval]", "n", "result"]
@@ -285,7 +323,8 @@ def main() -> None:
     table = table.astype({"n": "Int64", "contains_online": "boolean"})
     csv = table.to_csv(index=False, float_format="%.8g", lineterminator="\n")
     write_text(args.output.with_suffix(".csv"), csv)
-    write_text(args.output.with_suffix(".md"), markdown(table, second_opinions(args.second_opinions, runs)))
+    more = second_opinions(args.second_opinions, runs) + repeats_compared(args.repeat_by_repeat)
+    write_text(args.output.with_suffix(".md"), markdown(table, more))
     print(f"{args.output}: {sentence_of(table)}")
 
 

@@ -46,12 +46,16 @@ class Args:
     """the environment: one whose repeats the authors hand on after the iterations that are plotted"""
     arm: Literal["online", "loro"] = "loro"
     """what to train"""
+    first_seed: int = 0
+    """number of the first chain's seed; the others count on from it"""
+    repeats: int = REPEATS
+    """repeats that one network is handed through (LORO), or agents of their own (online RL)"""
     llm: str = "qwen-7b"
     """whose episodes (config/released_files.csv)"""
     source: Path | None = None
     """a folder with the authors' files; by default $LORO_AUTHORS_DATA, and without it they are downloaded"""
     chains: int = 3
-    """LORO: chains of five repeats; online RL: five agents each"""
+    """chains of LORO; of online RL, groups of agents"""
     tau: int = 10
     """number of the LLM's episodes"""
     pretrain_steps: int = 3000
@@ -72,10 +76,10 @@ def write_episodes(path: Path, env: str, episodes: list[Episode]) -> None:
 
 def train_chain(args: Args, data: Path, seed: int, iterations: int, bar: tqdm) -> list[list[float]]:
     """Return the evaluations of one chain [repeats][iterations]; raise Failure where the peer fails."""
-    numbers = {"seed": seed, "repeats": REPEATS, "iterations": iterations, "pretrain-steps": args.pretrain_steps}
+    numbers = {"seed": seed, "repeats": args.repeats, "iterations": iterations, "pretrain-steps": args.pretrain_steps}
     options = [word for name, value in numbers.items() for word in (f"--{name}", str(value))]
     command = [str(args.peer_python), "-W", "ignore", str(PEER), args.env, args.arm, str(data), *options]
-    returns: list[list[float]] = [[] for _ in range(REPEATS)]
+    returns: list[list[float]] = [[] for _ in range(args.repeats)]
     with tempfile.TemporaryFile("w+") as errors:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as peer:
             for line in peer.stdout or ():
@@ -112,12 +116,12 @@ def finished_chains(path: Path, asked: dict[str, object]) -> tuple[list[list[lis
     return kept["chains"], kept["seconds"]
 
 
-def table_of(chains: list[list[list[float]]], arm: str, warm_up: list[float]) -> pd.DataFrame:
+def table_of(args: Args, chains: list[list[list[float]]], warm_up: list[float]) -> pd.DataFrame:
     """Return the rows of a run: chains of LORO with their repeats, every other agent a seed of its own."""
     rows = []
-    for chain, repeats in enumerate(chains):
+    for chain, repeats in enumerate(chains, start=args.first_seed):
         for repeat, returns in enumerate(repeats):
-            place = (chain, repeat) if arm == "loro" else (chain * REPEATS + repeat, 0)
+            place = (chain, repeat) if args.arm == "loro" else (chain * args.repeats + repeat, 0)
             rows += [(*place, i, value) for i, value in enumerate([*warm_up, *returns])]
     return pd.DataFrame(rows, columns=["seed", "repeat", "iteration", "eval_return"])
 
@@ -127,8 +131,10 @@ def main() -> None:
     args = tyro.cli(Args)
     iterations = envs.get(args.env).iterations if args.iterations is None else args.iterations
     recorded = args.tau if args.arm == "loro" else 0
-    if min(args.chains, args.tau, args.pretrain_steps) < 1 or iterations <= recorded:
-        raise UsageError("--chains, --tau and --pretrain-steps must be at least 1, and --iterations exceed --tau.")
+    if min(args.chains, args.repeats, args.tau, args.pretrain_steps, args.first_seed + 1) < 1:
+        raise UsageError("--chains, --repeats, --tau and --pretrain-steps must be at least 1, --first-seed at least 0.")
+    if iterations <= recorded:
+        raise UsageError(f"--iterations {iterations} must exceed --tau {args.tau}, which it includes.")
     if not args.peer_python.is_file():
         raise UsageError(f"--peer-python {args.peer_python} does not exist: make .bench-venv/installed.")
     if args.output.exists():
@@ -142,13 +148,14 @@ def main() -> None:
     begun = args.output.with_suffix(".chains.json")
     chains, seconds = finished_chains(begun, asked)
     learnt = iterations - recorded
+    steps = args.repeats * learnt
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "episodes.npz"
         write_episodes(data, args.env, episodes[: args.tau])
-        bar = tqdm(total=args.chains * REPEATS * learnt, initial=len(chains) * REPEATS * learnt, desc=args.output.stem)
+        bar = tqdm(total=args.chains * steps, initial=len(chains) * steps, desc=args.output.stem)
         while len(chains) < args.chains:
             started = time.monotonic()
-            chains.append(train_chain(args, data, len(chains), learnt, bar))
+            chains.append(train_chain(args, data, args.first_seed + len(chains), learnt, bar))
             seconds += time.monotonic() - started
             write_text(begun, json.dumps({"arguments": asked, "chains": chains, "seconds": seconds}))
         bar.close()
@@ -162,9 +169,9 @@ def main() -> None:
         **code_version(),
         "seconds": round(seconds, 3),
     }
-    write_run(args.output, table_of(chains, args.arm, warm_up), description)
+    write_run(args.output, table_of(args, chains, warm_up), description)
     begun.unlink()
-    print(f"{args.output}: {args.chains} chains of {REPEATS}.")
+    print(f"{args.output}: {args.chains} chains of {args.repeats}.")
 
 
 if __name__ == "__main__":

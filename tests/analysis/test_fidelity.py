@@ -77,6 +77,31 @@ def test_the_authors_library_is_held_against_ours_chain_by_chain(tmp_path, monke
     assert stopped.value.code == 2 and f"is of cartpole/{LORO}, of which our run" in capsys.readouterr().err
 
 
+def test_chains_are_compared_repeat_by_repeat_without_the_warm_up(tmp_path, monkeypatch, capsys):
+    told = {"arm": "loro", "env": "cartpole", "tau": 2, "pretrain_steps": 10, "protocol": "released"}
+    published = write_run(tmp_path, "published", "cartpole", LORO, returns([135], repeats=5, warm_up=5))
+
+    def chains(folder, by_repeat, **other):
+        curves = np.concatenate([returns(np.array(sums) + 14, warm_up=7) for sums in by_repeat], axis=1)
+        path = write_run(tmp_path / folder, "released", "cartpole", "online", curves)
+        path.with_suffix(".json").write_text(json.dumps({"arguments": {**told, **other}}))
+        return path
+
+    ours, theirs = chains("ours", ([80, 96, 88], [16, 80, 24])), chains("theirs", ([80, 96], [72, 88]))
+    _, text = make([published], tmp_path, monkeypatch, "--repeat-by-repeat", ours, theirs)
+    lines = [line for line in text.splitlines() if line.startswith("| CartPole | ")]
+    p = stats.ttest_ind([16, 80, 24], [72, 88], equal_var=False).pvalue
+    assert lines[0].startswith("| CartPole | 1 | 3 and 2 | 88.0 [") and lines[0].endswith("] | 1.00 |")
+    assert lines[1].startswith("| CartPole | 2 | 3 and 2 | 40.0 [") and lines[1].endswith(f"] | {p:.2f} |")
+    assert " | 80.0 [72.0, 88.0] | −40.0 [" in lines[1]
+    shorter, other = chains("short", ([1, 2],)), chains("other", ([1, 2], [3, 4]), pretrain_steps=20)
+    wrongs = (([ours, shorter], "do not compare"), ([ours, other], "do not compare"), ([ours], "in pairs"))
+    for wrong, message in wrongs:
+        with pytest.raises(SystemExit) as stopped:
+            make([published], tmp_path, monkeypatch, "--repeat-by-repeat", *wrong)
+        assert stopped.value.code == 2 and message in capsys.readouterr().err
+
+
 def test_what_is_missing_is_told_by_whether_a_figure_shows_it(tmp_path, monkeypatch):
     arms = ("online", "mix_qwen-7b_tau10", "mix_qwen-32b_tau30", "pretrain-random_tau20_n1000")
     runs = [write_run(tmp_path, "published", "cartpole", arm, returns([1, 2, 3, 4, 5])) for arm in arms]

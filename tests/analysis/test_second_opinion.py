@@ -89,6 +89,15 @@ def test_agents_of_other_arms_are_seeds_and_online_rl_has_no_warm_up(tmp_path, p
     assert [float(r["eval_return"]) for r in rows[-4:]] == [140, 141, 142, 143]
 
 
+def test_chains_of_other_seeds_and_fewer_repeats(tmp_path, peer, monkeypatch):
+    log = peer()
+    rows, _ = run(tmp_path, monkeypatch, "--chains", 2, "--iterations", 3, "--first-seed", 20, "--repeats", 2)
+    assert [(r["seed"], r["repeat"]) for r in rows[::3]] == [("20", "0"), ("20", "1"), ("21", "0"), ("21", "1")]
+    assert [float(r["eval_return"]) for r in rows[2::3]] == [2000, 2010, 2100, 2110]
+    asked = [json.loads(line)[2] for line in log.read_text().splitlines()]
+    assert [(one["--seed"], one["--repeats"]) for one in asked] == [(20, 2), (21, 2)]
+
+
 def test_what_is_finished_is_kept_when_a_chain_fails(tmp_path, peer, monkeypatch, capsys):
     log = peer(fails=1)
     with pytest.raises(SystemExit) as stopped:
@@ -118,9 +127,11 @@ def test_episodes_are_handed_over_as_the_authors_paired_them(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--iterations", "2"], 2, "--iterations exceed --tau"),
+        (["--iterations", "2"], 2, "--iterations 2 must exceed --tau 2"),
+        (["--repeats", "0"], 2, "must be at least 1"),
+        (["--first-seed", "-1"], 2, "--first-seed at least 0"),
         (["--chains", "0"], 2, "must be at least 1"),
-        (["--iterations", "0"], 2, "must be at least 1"),
+        (["--iterations", "0"], 2, "--iterations 0 must exceed"),
         (["--tau", "4"], 2, "there are only 3 episodes of qwen-7b in frozen-lake"),
         (["--peer-python", "nowhere/python"], 2, "does not exist"),
         (["--peer-python", "/bin/false"], 1, "has no d3rlpy"),
