@@ -259,9 +259,8 @@ def repeats_compared(paths: Sequence[Path]) -> list[str]:
         raise UsageError("--repeat-by-repeat takes runs in pairs, ours and the authors' library's.")
     cells = []
     for ours, theirs in zip(map(read_own_run, paths[::2]), map(read_own_run, paths[1::2]), strict=True):
-        told = [description(run.path)["arguments"] for run in (ours, theirs)]
-        same = all(told[0][name] == told[1][name] for name in ("env", "arm", "tau", "pretrain_steps"))
-        if not same or ours.iterations != theirs.iterations or ours.table.repeat.max() != theirs.table.repeat.max():
+        settings = [(r.env, r.arm, player(r), r.tau, r.pretrain_steps, r.iterations) for r in (ours, theirs)]
+        if settings[0] != settings[1] or ours.table.repeat.max() != theirs.table.repeat.max():
             raise UsageError(f"{ours.path} and {theirs.path} do not compare: their settings or repeats are others.")
         for repeat in sorted(ours.table.repeat.unique()):
             own, other = (sums_after_warm_up(run, repeat) for run in (ours, theirs))
@@ -274,9 +273,14 @@ def repeats_compared(paths: Sequence[Path]) -> list[str]:
     return ["", REPEAT_BY_REPEAT, *table_lines(head, cells)] if cells else []
 
 
+def player(run: Run) -> str | None:
+    """Return whose episodes a run learns from: ours name the dataset, the authors' library's the LLM."""
+    return run.llm or description(run.path)["arguments"].get("llm")
+
+
 def sums_after_warm_up(run: Run, repeat: int) -> np.ndarray:
     """Return the sum of each chain's evaluations in one repeat [chains], the recorded warm-up left out."""
-    rows = run.table[(run.table.repeat == repeat) & (run.table.iteration >= run.tau)]
+    rows = run.table[(run.table.repeat == repeat) & (run.table.iteration >= (run.tau or 0))]
     return rows.groupby("seed").eval_return.sum().to_numpy()
 
 

@@ -87,15 +87,17 @@ def test_chains_are_compared_repeat_by_repeat_without_the_warm_up(tmp_path, monk
         path.with_suffix(".json").write_text(json.dumps({"arguments": {**told, **other}}))
         return path
 
-    ours, theirs = chains("ours", ([80, 96, 88], [16, 80, 24])), chains("theirs", ([80, 96], [72, 88]))
+    ours = chains("ours", ([80, 96, 88], [16, 80, 24]), dataset="rerun/results/datasets/cartpole/qwen-7b")
+    theirs = chains("theirs", ([80, 96], [72, 88]), llm="qwen-7b")
     _, text = make([published], tmp_path, monkeypatch, "--repeat-by-repeat", ours, theirs)
     lines = [line for line in text.splitlines() if line.startswith("| CartPole | ")]
     p = stats.ttest_ind([16, 80, 24], [72, 88], equal_var=False).pvalue
     assert lines[0].startswith("| CartPole | 1 | 3 and 2 | 88.0 [") and lines[0].endswith("] | 1.00 |")
     assert lines[1].startswith("| CartPole | 2 | 3 and 2 | 40.0 [") and lines[1].endswith(f"] | {p:.2f} |")
     assert " | 80.0 [72.0, 88.0] | −40.0 [" in lines[1]
-    shorter, other = chains("short", ([1, 2],)), chains("other", ([1, 2], [3, 4]), pretrain_steps=20)
-    wrongs = (([ours, shorter], "do not compare"), ([ours, other], "do not compare"), ([ours], "in pairs"))
+    unlike = [chains("short", ([1, 2],), llm="qwen-7b"), chains("other", ([1, 2], [3, 4]), llm="qwen-32b")]
+    unlike.append(chains("more", ([1, 2], [3, 4]), llm="qwen-7b", pretrain_steps=20))
+    wrongs = [([ours, other], "do not compare") for other in unlike] + [([ours], "in pairs")]
     for wrong, message in wrongs:
         with pytest.raises(SystemExit) as stopped:
             make([published], tmp_path, monkeypatch, "--repeat-by-repeat", *wrong)
