@@ -294,8 +294,9 @@ def draw(judged: list[Judged], margin: float) -> plt.Figure:
         Line2D([], [], color=c, marker="o", label=name, **MARK) for name, (*_, c) in SUMMARIES.items()
     ]
     entries.append(Line2D([], [], color=GREY, lw=1.2, label="95% interval"))
-    hollow = "hollow: includes a single chain, no interval"
-    entries.append(Line2D([], [], color=GREY, marker="o", mfc="white", label=hollow, **MARK))
+    if any(line.get_markerfacecolor() == "white" for axes in column[:, 0] for line in axes.lines):
+        hollow = "hollow: includes a single chain, no interval"
+        entries.append(Line2D([], [], color=GREY, marker="o", mfc="white", label=hollow, **MARK))
     entries.append(Patch(color=WITHIN, label="alike, or no worse, by the margin"))
     figure.legend(handles=entries, loc="outside lower center", ncols=3)
     return figure

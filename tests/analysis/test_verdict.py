@@ -413,6 +413,16 @@ def test_published_points_far_outside_stand_at_the_edge_with_their_number(tmp_pa
     plt.close("all")
 
 
+@pytest.mark.parametrize(("chains", "told"), [(1, True), (3, False)])
+def test_the_legend_tells_of_single_chains_where_one_is_drawn(tmp_path, chains, told):
+    runs = runs_of(tmp_path, [60] * 6, [50] * 6)
+    runs |= runs_of(tmp_path, [60] * 6, [50] * 6, "released", seeds=chains)
+    figure = verdict.draw([judge(runs, kind="greater", against=OTHER)], margin=0.05)
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert any("single chain" in label for label in labels) == told and "released protocol" in labels
+    plt.close("all")
+
+
 def test_every_claim_has_a_row_on_a_scale_of_its_kind(tmp_path):
     runs = runs_of(tmp_path, [80] * 6, [20] * 6)
     kinds = [{"kind": "greater", "against": OTHER}, {"kind": "factor", "factor": 4, "against": OTHER}]
