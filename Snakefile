@@ -791,11 +791,7 @@ rule figures:
         "results/tables/scores.md",
         "results/tables/fidelity.md",
         "results/tables/cost.md",
-        [
-            f"results/tables/replication_{env}.md"
-            for env in config["replications"]
-            if there(replicated_runs("", env)[1:])
-        ],
+        expand("results/tables/replication_{env}.md", env=shipped_replications()),
         PRIOR_PRODUCTS,
 
 

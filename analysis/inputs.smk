@@ -253,6 +253,12 @@ def replicated_runs(prefix, env):
     return [f"{prefix}results/replications/paper/{env}/{name}.csv" for name in names]
 
 
+def shipped_replications():
+    """List the environments where what was trained again is shipped: online RL, and one run at least beside it."""
+    runs = {env: replicated_runs("", env) for env in config["replications"]}
+    return [env for env, (online, *others) in runs.items() if there([online]) and there(others)]
+
+
 def all_replicated_runs(prefix):
     """List the runs that are trained again in every environment."""
     return [run for env in config["replications"] for run in replicated_runs(prefix, env)]
@@ -332,7 +338,7 @@ TABLES = {
     name: f"results/tables/{name}"
     for name in ("main", "grid", "scores", "fidelity", "data_quality", "defects", "coverage", "cost")
 }
-TABLES |= {f"replication_{env}": f"results/tables/replication_{env}" for env in config["replications"]}
+TABLES |= {f"replication_{env}": f"results/tables/replication_{env}" for env in shipped_replications()}
 TABLES |= {"claims": "results/claims", **SHIPPED_TABLES}
 
 

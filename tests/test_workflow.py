@@ -109,6 +109,14 @@ def test_the_report_shows_the_data_behind_figures_of_every_kind(clone):
     assert tables and all(f'"{table}": [' in caption for table in tables)
 
 
+def test_the_report_shows_what_is_shipped_of_what_the_configuration_asks_for(clone):
+    asked = {"pendulum": {"first_seed": 90, "seeds": 5, "runs": ["mix_qwen-7b_tau10"]}}  # not shipped
+    (clone / "more.json").write_text(json.dumps({"replications": asked}))
+    done = snakemake(clone, "--dry-run", "report_pages", "--configfile", "config/paper.yaml", "more.json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "replication_frozen-lake_table.html" in done.stdout and "replication_pendulum" not in done.stdout
+
+
 def test_plain_snakemake_makes_everything_under_rerun(clone):
     everything = jobs(clone)
     main = 6 * (6 + 3)  # six arms, three of which the authors' code has
