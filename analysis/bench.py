@@ -32,9 +32,9 @@ from envs.files import write_text
 COLUMNS = ("benchmark", "env", "seeds", "device", "ours", "peer", "peer_value", "unit", "ratio")
 UNIT = "training steps per second and seed"
 # Products of a [rows, 256] with a [256, 256] matrix in one update. Double DQN: Q(s), Q(s') and the two of the backward
-# pass, for the target network's values are kept; for one-hot states Q(s') is Q(s). SAC: the policy
-# at s' and s, two targets, two critics at a and at the policy's action; backwards twice as many for the two critics and
-# for the policy, and once as many for the critics' inputs.
+# pass, for the target network's values are kept; for one-hot states Q(s') is Q(s). SAC: the policy at s'
+# and s, two targets, two critics at a and at the policy's action; backwards twice as many for the two critics and for
+# the policy, and once as many for the critics' inputs.
 PRODUCTS = {"cartpole": (4, 256), "frozen-lake": (3, 16), "cliff-walking": (3, 48), "pendulum": (16, 256)}
 
 

@@ -259,7 +259,7 @@ def repeats_compared(paths: Sequence[Path]) -> list[str]:
         raise UsageError("--repeat-by-repeat takes runs in pairs, ours and the authors' library's.")
     cells = []
     for ours, theirs in zip(map(read_own_run, paths[::2]), map(read_own_run, paths[1::2]), strict=True):
-        settings = [(r.env, r.arm, player(r), r.tau, r.pretrain_steps, r.iterations) for r in (ours, theirs)]
+        settings = [(r.env, r.arm, r.llm, r.tau, r.pretrain_steps, r.iterations) for r in (ours, theirs)]
         if settings[0] != settings[1] or ours.table.repeat.max() != theirs.table.repeat.max():
             raise UsageError(f"{ours.path} and {theirs.path} do not compare: their settings or repeats are others.")
         for repeat in sorted(ours.table.repeat.unique()):
@@ -271,11 +271,6 @@ def repeats_compared(paths: Sequence[Path]) -> list[str]:
             cells.append([envs.get(ours.env).title, str(repeat + 1), counts, *means, apart, p_value])
     head = ["environment", "repeat", "chains", "ours", "d3rlpy's", "ours less d3rlpy's", "p"]
     return ["", REPEAT_BY_REPEAT, *table_lines(head, cells)] if cells else []
-
-
-def player(run: Run) -> str | None:
-    """Return whose episodes a run learns from: ours name the dataset, the authors' library's the LLM."""
-    return run.llm or description(run.path)["arguments"].get("llm")
 
 
 def sums_after_warm_up(run: Run, repeat: int) -> np.ndarray:

@@ -118,7 +118,7 @@ def read_own_run(path: Path) -> Run:
         protocol=told["protocol"],
         env=told["env"],
         arm=told["arm"],
-        llm=Path(told["dataset"]).name if told.get("dataset") else None,
+        llm=Path(told["dataset"]).name if told.get("dataset") else told.get("llm"),  # d3rlpy's runs name the LLM
         tau=None if alone else told["tau"],
         pretrain_steps=None if alone or mixed else told["pretrain_steps"],
         table=table,
