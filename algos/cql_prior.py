@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from algos.encoder import DEFAULT_ENCODER, Encoder
 from algos.prior import Prior, open_prior
-from envs.datasets import Episode, load_dataset, read_meta
+from envs.datasets import Episode, episodes_sha256, load_dataset, read_meta
 from envs.errors import Failure, UsageError, run_command_line
 from envs.records import COLUMNS, Run, check_ranges, keep_freed_memory
 from envs.text import Situation, TextGame
@@ -393,7 +393,10 @@ def main() -> None:
     recorded = sum(map(len, episodes))
     if recorded < (args.transitions or 1):
         raise UsageError(f"--transitions {args.transitions or 1}: dataset {args.dataset} holds only {recorded}.")
-    digests = {"dataset_sha256": read_meta(args.dataset)["sha256"], "prior_sha256": prior.sha256 if prior else None}
+    digests = {
+        "dataset_sha256": episodes_sha256(read_meta(args.dataset)),
+        "prior_sha256": prior.sha256 if prior else None,
+    }
     run = Run(args, columns=(*COLUMNS, "train_success", "eval_success"), **digests)
 
     env, table = game.make(), open_table(args, game)

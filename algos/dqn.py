@@ -23,7 +23,7 @@ from torch.nn.functional import huber_loss
 from tqdm import tqdm
 
 import envs
-from envs.datasets import load_dataset, read_meta, transitions
+from envs.datasets import episodes_sha256, load_dataset, read_meta, transitions
 from envs.errors import UsageError, run_command_line
 from envs.records import Run, check_ranges, keep_freed_memory
 
@@ -467,7 +467,7 @@ def main() -> None:
     meta = read_meta(args.dataset) if args.dataset else {}
     if args.arm == "pretrain-random" and meta.get("policy", "random") != "random":
         raise UsageError(f"Arm 'pretrain-random': {args.dataset} is the play of {meta['policy']}, not random.")
-    run = Run(args, dataset_sha256=meta.get("sha256"))
+    run = Run(args, dataset_sha256=episodes_sha256(meta))
 
     # env setup
     options = {"double_step": True} if args.double_step else {}

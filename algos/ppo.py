@@ -30,7 +30,7 @@ import tyro
 from tqdm import tqdm
 
 import envs
-from envs.datasets import Episode, load_dataset, read_meta
+from envs.datasets import Episode, episodes_sha256, load_dataset, read_meta
 from envs.errors import UsageError, run_command_line
 from envs.records import Run, check_ranges, keep_freed_memory
 
@@ -554,7 +554,7 @@ def main() -> None:
     episodes = load_dataset(args.dataset, args.env)[: args.tau] if args.dataset else []
     if args.dataset and len(episodes) < args.tau:
         raise UsageError(f"--tau {args.tau}: dataset {args.dataset} holds only {len(episodes)} episodes.")
-    run = Run(args, dataset_sha256=read_meta(args.dataset)["sha256"] if args.dataset else None)
+    run = Run(args, dataset_sha256=episodes_sha256(read_meta(args.dataset)) if args.dataset else None)
 
     # env setup
     environments = Environments(args)

@@ -24,7 +24,7 @@ from torch.nn.functional import mse_loss, softplus
 from tqdm import tqdm
 
 import envs
-from envs.datasets import load_dataset, read_meta, transitions
+from envs.datasets import episodes_sha256, load_dataset, read_meta, transitions
 from envs.errors import UsageError, run_command_line
 from envs.records import Run, check_ranges, keep_freed_memory
 
@@ -464,7 +464,7 @@ def main() -> None:
     meta = read_meta(args.dataset) if args.dataset else {}
     if args.arm == "pretrain-random" and meta.get("policy", "random") != "random":
         raise UsageError(f"Arm 'pretrain-random': {args.dataset} is the play of {meta['policy']}, not random.")
-    run = Run(args, dataset_sha256=meta.get("sha256"))
+    run = Run(args, dataset_sha256=episodes_sha256(meta))
 
     # env setup
     training_envs = [envs.make(args.env) for _ in range(args.seeds)]

@@ -15,7 +15,7 @@ import pandas as pd
 import tyro
 
 from analysis.runs import write_run
-from envs.datasets import load_dataset, read_meta
+from envs.datasets import episodes_sha256, load_dataset, read_meta
 from envs.errors import Failure, run_command_line
 from envs.text import TEXT_ENVIRONMENTS
 
@@ -48,7 +48,7 @@ def main() -> None:
     description = {
         "algorithm": "none: the recorded policy",
         "arguments": {"env": args.env, "dataset": str(args.dataset)},
-        "dataset_sha256": meta["sha256"],
+        "dataset_sha256": episodes_sha256(meta),
         "device": "cpu",
         "policy": {key: meta.get(key) for key in ("policy", "model", "source", "pairing")},
         "versions": meta.get("versions", {}),

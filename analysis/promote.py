@@ -4,9 +4,10 @@
 
 A run is refused when it does not hold what its name promises: its environment, protocol, arm and every seed and
 iteration; when its .json is missing; or when runs of one environment were made with different versions. Episodes are
-refused when their data is damaged, or their transcript does not tell every step. Those that were imported are left
-where they are: they are the authors' to give. A tree's priors go along with its runs. What is made from the authors'
-files (PRODUCTS) is copied as is; what was measured of final policies (coverage.csv) joins what is shipped.
+refused when their data is damaged, or their transcript does not tell every step; shipped, they are packed. Those that
+were imported are left where they are: they are the authors' to give. A tree's priors go along with its runs. What is
+made from the authors' files (PRODUCTS) is copied as is; what was measured of final policies (coverage.csv) joins what
+is shipped.
 """
 
 import gzip
@@ -24,7 +25,7 @@ from analysis.coverage import KEY, read_measured
 from analysis.prior_quality import read_prior
 from analysis.prior_runs import read_prior_run
 from analysis.runs import POLICIES, description, read_own_run, read_run
-from envs.datasets import load_dataset, read_meta
+from envs.datasets import load_dataset, pack_dataset, read_meta
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import write_text, written_whole
 
@@ -158,6 +159,7 @@ def main() -> None:
     for folder in collected:
         with written_whole(args.to / "results/datasets" / Path(*folder.parts[-2:])) as temporary:
             shutil.copytree(folder, temporary)
+            pack_dataset(temporary)
     for prior in sorted((args.tree / "results/priors").glob("*/*.jsonl")):
         with written_whole(args.to / "results/priors" / Path(*prior.parts[-2:])) as temporary:
             shutil.copyfile(prior, temporary)

@@ -2,7 +2,7 @@
 
 A dataset is a folder `<env>/<policy>/` with `data/` (Minari's HDF5 format: T steps, T+1 observations, terminations
 and truncations apart), `meta.json` (who played, how, with which versions, and the SHA-256 of the HDF5 file) and
-`croissant.json` (the same for machines that look for datasets).
+`croissant.json` (the same for machines that look for datasets). What is shipped has its HDF5 file packed.
 """
 
 import importlib.metadata
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import h5py
 import numpy as np
 from minari import MinariDataset
 from minari.data_collector import EpisodeBuffer
@@ -116,6 +117,36 @@ def save_dataset(
         write_text(folder / "meta.json", json.dumps(description, indent=2, sort_keys=True) + "\n")
         write_text(folder / "croissant.json", json.dumps(croissant(folder, description), indent=2) + "\n")
     env.close()
+
+
+def pack_dataset(path: Path) -> None:
+    """Write the data file of the dataset folder `path` anew with every array in one piece, to a third of its size.
+
+    Minari keeps each array in chunks, which makes room for the many more steps that its short episodes do not have. The
+    episodes are the same and the file's SHA-256 is another: the one it had when the episodes were collected stays in
+    `meta.json`, for runs name the episodes by that (`episodes_sha256`). Packing what is packed changes nothing.
+    """
+    chunked = path / DATA_FILE
+    with written_whole(chunked) as packed, h5py.File(chunked) as source, h5py.File(packed, "w") as target:
+
+        def write(name: str, item: h5py.Group | h5py.Dataset) -> None:
+            if isinstance(item, h5py.Group):
+                target.create_group(name).attrs.update(item.attrs)
+            else:
+                target.create_dataset(name, data=item[()], dtype=item.dtype)
+
+        source.visititems(write)
+    storage = MinariStorage.read((path / "data").resolve())
+    storage.update_metadata({"dataset_size": storage.get_size()})
+    meta = read_meta(path)
+    description = {"sha256_as_collected": meta["sha256"], **meta, "sha256": sha256(chunked)}
+    write_text(path / "meta.json", json.dumps(description, indent=2, sort_keys=True) + "\n")
+    write_text(path / "croissant.json", json.dumps(croissant(path, description), indent=2) + "\n")
+
+
+def episodes_sha256(meta: dict[str, Any]) -> str | None:
+    """Return by what a run names the episodes it learnt from: the data file's SHA-256 before it was packed."""
+    return meta.get("sha256_as_collected", meta.get("sha256"))
 
 
 def read_meta(path: Path) -> dict[str, Any]:

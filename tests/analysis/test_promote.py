@@ -12,7 +12,7 @@ from synthetic_runs import write_run
 
 import envs
 from analysis import coverage, promote
-from envs.datasets import Episode, save_dataset
+from envs.datasets import Episode, episodes_sha256, read_meta, save_dataset
 from envs.errors import Failure, UsageError
 
 
@@ -93,7 +93,7 @@ def test_replications_are_checked_like_runs(monkeypatch, tmp_path, damage):
 
 def test_sound_products_are_copied(monkeypatch, tmp_path):
     make_run(tmp_path)
-    make_dataset(tmp_path, "llm", [0, 1, 0], decision={"decide": "score"})
+    collected = make_dataset(tmp_path, "llm", [0, 1, 0], decision={"decide": "score"})
     make_dataset(tmp_path, "imported", [0, 1])
     for name in ("audit.md", "audit.csv"):
         (tmp_path / "results" / name).write_text("found")
@@ -108,6 +108,8 @@ def test_sound_products_are_copied(monkeypatch, tmp_path):
     assert {f"{name}.{suffix}" for name in beside for suffix in ("csv", "json")} <= shipped
     assert {f"results/datasets/frozen-lake/llm/{name}" for name in ("meta.json", "data/main_data.hdf5")} <= shipped
     assert not any("imported" in name for name in shipped)  # the authors' own, not ours to ship
+    packed, told = read_meta(tmp_path / "shipped/results/datasets/frozen-lake/llm"), read_meta(collected)
+    assert packed["sha256"] != told["sha256"] == episodes_sha256(packed), "runs on either name the same episodes"
 
 
 @pytest.mark.parametrize(

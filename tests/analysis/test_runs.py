@@ -10,6 +10,7 @@ import pytest
 from synthetic_runs import HEADER, write_run
 
 from analysis.runs import common_iterations, description, read_run, read_runs, select_runs
+from envs.datasets import episodes_sha256, read_meta
 from envs.errors import Failure, UsageError
 
 
@@ -253,6 +254,16 @@ def test_runs_are_read_by_name_and_once(tmp_path):
     assert list(read_runs([path])) == [("paper", "cartpole", "online")]
     with pytest.raises(UsageError, match="same run twice"):
         read_runs([path, path])
+
+
+def test_shipped_runs_name_the_shipped_episodes():
+    results = Path(__file__).parents[2] / "results"
+    told = [description(path) for folder in ("runs", "replications") for path in results.glob(f"{folder}/*/*/*.csv")]
+    folders = [(results / "datasets" / Path(*Path(one["arguments"].get("dataset") or "").parts[-2:])) for one in told]
+    shipped = [(one, folder) for one, folder in zip(told, folders, strict=True) if (folder / "meta.json").exists()]
+    assert len(shipped) >= 80
+    for one, folder in shipped:
+        assert one["dataset_sha256"] == episodes_sha256(read_meta(folder)), one["arguments"]
 
 
 def test_shipped_mix_without_data_has_nothing_to_learn_from_in_its_first_iteration():

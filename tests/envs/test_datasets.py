@@ -10,7 +10,16 @@ import minari
 import numpy as np
 import pytest
 
-from envs.datasets import DATA_FILE, Episode, load_dataset, save_dataset, transitions
+from envs.datasets import (
+    DATA_FILE,
+    Episode,
+    episodes_sha256,
+    load_dataset,
+    pack_dataset,
+    read_meta,
+    save_dataset,
+    transitions,
+)
 from envs.errors import Failure, UsageError
 from envs.files import check_clock, sha256
 
@@ -83,6 +92,41 @@ def test_the_same_episodes_give_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         save_dataset(tmp_path / name, "frozen-lake", [episode(), episode(9, cut_off=True)], {})
     assert (tmp_path / "a" / DATA_FILE).read_bytes() == (tmp_path / "b" / DATA_FILE).read_bytes()
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_packed_episodes_are_the_same_and_known_by_the_same_digest(dataset):
+    """Read by h5py, by Minari and by us; by name, shape and kind of number."""
+
+    def arrays(file):
+        found = {}
+        file.visititems(lambda name, item: found.update({name: item[()]} if isinstance(item, h5py.Dataset) else {}))
+        return found
+
+    size, before = (dataset / DATA_FILE).stat().st_size, sha256(dataset / DATA_FILE)
+    with h5py.File(dataset / DATA_FILE) as file:
+        collected, attributes = arrays(file), {name: dict(group.attrs) for name, group in file.items()}
+    pack_dataset(dataset)
+    with h5py.File(dataset / DATA_FILE) as file:
+        packed = arrays(file)
+        assert {name: dict(group.attrs) for name, group in file.items()} == attributes
+    assert packed.keys() == collected.keys()
+    for name, values in packed.items():
+        np.testing.assert_array_equal(values, collected[name], strict=True)
+    assert [len(e) for e in load_dataset(dataset, "frozen-lake")] == [4, 3]
+    assert [len(e.rewards) for e in minari.MinariDataset(dataset / "data").iterate_episodes()] == [4, 3]
+    assert (dataset / DATA_FILE).stat().st_size < size / 2
+    meta = read_meta(dataset)
+    assert meta["sha256"] == sha256(dataset / DATA_FILE) != before == episodes_sha256(meta)
+    distribution = json.loads((dataset / "croissant.json").read_text())["distribution"]
+    told = {file["contentUrl"]: file["sha256"] for file in distribution}
+    assert told["meta.json"] == sha256(dataset / "meta.json") and told[str(DATA_FILE)] == meta["sha256"]
+    once = contents(dataset)
+    pack_dataset(dataset)
+    assert contents(dataset) == once
 
 
 def test_damage_is_noticed(dataset):
