@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import tyro
-from scipy.stats import binomtest
+from scipy.stats import binomtest, fisher_exact
 
 import envs
 from analysis import audit_measures as measures
@@ -27,6 +27,8 @@ from envs.files import write_text
 
 CLIFF_LABEL, CLIFF_LORO_LABEL = -345380, -24377
 """What the paper's figures print beside CliffWalking's 32B line and LORO with it: read off them, not computed."""
+PRETRAIN_STEPS = 3000
+"""Of the main setting."""
 BY_CHANCE, LEVEL = 1 / 5, 0.001
 """How often the first of five equal repeats starts lowest, and how unlikely a count must be to be a finding."""
 INTRODUCTION = (
@@ -47,6 +49,7 @@ SUMS = (
     "gain over online of repeat 0",
     "online runs below repeat 0",
 )
+BETTER = "runs that end better than they began"
 SAME_FIRST = "repeats whose first evaluation is the same for every tau"
 STATEMENTS = (
     (
@@ -625,6 +628,40 @@ def mixed_without_data(source: Source) -> Finding:
     )
 
 
+def run_beyond_the_plots(source: Source) -> Finding:
+    """Finding 14."""
+    numbers = measures.unplotted(source)
+    warm = measures.FIRST_REPEATS.format(PRETRAIN_STEPS)
+    shares, ends, details = [], [], ""
+    for env in dict.fromkeys(n.env for n in numbers):
+        online, mix, loro = (
+            {n.quantity: n.value for n in numbers if (n.env, n.arm) == (env, arm)} for arm in ("online", "mix", warm)
+        )
+        shares.append(f"{title(env)} {online['iterations plotted']:,.0f} of {online['iterations run']:,.0f}")
+        last, last_warm = (written(told["last 20 of all"]) for told in (online, loro))
+        ends.append(f"{title(env)}: online RL ends at {last}, {warm}, at {last_warm}")
+        better = [(told[BETTER], told["runs"] - told[BETTER]) for told in (online, loro)]
+        details += (
+            f"{title(env)}: of online RL {online[BETTER]:.0f} of {online['runs']:.0f} runs end better than they began, "
+            f"of {warm}, {loro[BETTER]:.0f} of {loro['runs']:.0f} (Fisher's exact test: p = "
+            f"{fisher_exact(better).pvalue:.2g}), of mix, which where it had no data is online RL (finding 13), "
+            f"{mix[BETTER]:.0f} of {mix['runs']:.0f}. "
+        )
+    return Finding(
+        "Most of some runs is not plotted",
+        "The caches hold more iterations than the figures show and the published sums add up. The rows of LORO are "
+        "first repeats, of all LLMs and τ: later ones begin with networks that this training has made (finding 2).",
+        numbers,
+        bool(numbers),
+        f"plotted are, of the iterations that were run, in {', in '.join(shares)}" if shares else "all is plotted",
+        "; ".join(ends),
+        details + "The test was chosen when these curves had been seen; LORO also copies its target network five times "
+        "as often as online RL. This package trains as long as is plotted, and one chain as long as theirs "
+        "(`reference/long-repeats-mountain-car`).",
+        [table(numbers)],
+    )
+
+
 FINDINGS: tuple[Callable[[Source], Finding], ...] = (
     stored_one_step_late,
     repeats_start_trained,
@@ -639,6 +676,7 @@ FINDINGS: tuple[Callable[[Source], Finding], ...] = (
     files_chosen,
     online_anew_for_every_tau,
     mixed_without_data,
+    run_beyond_the_plots,
 )
 
 

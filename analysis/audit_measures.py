@@ -17,7 +17,7 @@ import numpy as np
 
 import envs
 from analysis.arms import read_name
-from analysis.import_published import LLMS, NAMES, TAUS, Published, curves, published_runs
+from analysis.import_published import LLMS, NAMES, PRETRAIN_STEPS, REPEATS, TAUS, Published, curves, published_runs
 from analysis.import_released import (
     Record,
     import_released,
@@ -37,6 +37,8 @@ CLIFF_ARM = "loro_qwen-32b_tau10_n1000"
 """A cell whose printed sum tells which file's returns its warm-up was drawn with."""
 FIRST, LAST = 10, 20
 """Iterations that count as the start, and as the end, of a curve."""
+FIRST_REPEATS = "LORO's first repeats, N = {}"
+"""How finding 14 calls the fresh warm starts of one N, of all LLMs and tau."""
 DEFAULT_ACTION = {
     "cartpole": 0,
     "frozen-lake": 0,
@@ -468,10 +470,7 @@ def baselines(source: Source) -> list[Number]:
     """Finding 12: what online RL collects in each cache, in all of them, and the main setting's gain over either."""
     numbers = []
     for env in envs.PAPER:
-        caches = map(source.cache, sorted(source.folder.glob(f"cache_{NAMES[env]}_Neps_*.pkl")))
-        runs = [curves(cache, "online", envs.get(env).iterations) for cache in caches if "online_0" in cache]
-        # runs that were copied into a second cache count once
-        everything = np.concatenate(list({returns.tobytes(): returns for returns in runs}.values()))
+        everything = online_runs(source, env, envs.get(env).iterations)
         loro = float(source.published(env)[MAIN].returns.sum(axis=1).mean())
         own, of_all = source.published(env)["online"], float(everything.sum(axis=1).mean())
         of_own = float(own.returns.sum(axis=1).mean())
@@ -486,6 +485,13 @@ def baselines(source: Source) -> list[Number]:
         }
         numbers += [Number(12, env, own.cache.name, MAIN_LLM, q, float(v), u) for q, (v, u) in values.items()]
     return numbers
+
+
+def online_runs(source: Source, env: str, iterations: int) -> np.ndarray:
+    """Return the online RL of all caches [runs, iterations]; runs that were copied into a second cache count once."""
+    caches = map(source.cache, sorted(source.folder.glob(f"cache_{NAMES[env]}_Neps_*.pkl")))
+    runs = [curves(cache, "online", iterations) for cache in caches if "online_0" in cache]
+    return np.concatenate(list({returns.tobytes(): returns for returns in runs}.values()))
 
 
 def factor(reward: float, baseline: float) -> float:
@@ -529,4 +535,38 @@ def mixed(source: Source) -> list[Number]:
                 "different values among these": len(np.unique(returns[0][same])),
             }.items():
                 numbers.append(Number(13, env, found[0][0].name, f"mix_{llm}", quantity, float(count), "count"))
+    return numbers
+
+
+def unplotted(source: Source) -> list[Number]:
+    """Finding 14: how the runs end where they go on after what is plotted; of LORO the first repeats, fresh ones."""
+    numbers = []
+    for env in envs.PAPER:
+        plotted, main = envs.get(env).iterations, source.published(env)[MAIN].cache
+        held = len(source.cache(main)["online_0"])
+        if held <= plotted:
+            continue
+        arms: dict[str, list[np.ndarray]] = {"online": [*online_runs(source, env, held)]}
+        for (ending, llms), tau, key in product(LLMS.items(), TAUS, ("7b", "32b")):
+            path = source.folder / f"cache_{NAMES[env]}_Neps_{tau}{ending}.pkl"
+            cache = source.cache(path) if key in llms and path.exists() else {}
+            named = {"mix": [f"finetune_{key}_{repeat}" for repeat in range(REPEATS)]}
+            named |= {FIRST_REPEATS.format(steps): [f"pretrain_{key}_{steps}_0"] for steps in PRETRAIN_STEPS}
+            for arm, names in named.items():
+                runs = [np.asarray(cache[name], dtype=np.float64) for name in names if name in cache]
+                # what a curve lacks is its warm-up: the iterations of all arms count from where online RL begins
+                runs = [np.append(np.full(max(held - len(run), 0), np.nan), run) for run in runs]
+                arms.setdefault(arm, []).extend(runs)
+        for arm, runs in arms.items():
+            last = [run[-LAST:].mean() for run in runs]
+            began = [run[~np.isnan(run)][:LAST].mean() for run in runs]
+            values = {
+                "runs": (len(runs), "count"),
+                "iterations plotted": (plotted, "count"),
+                "iterations run": (min(map(len, runs)), "count"),
+                "last 20 that are plotted": (np.mean([run[plotted - LAST : plotted] for run in runs]), "return"),
+                "last 20 of all": (np.mean(last), "return"),
+                "runs that end better than they began": (np.sum(np.greater(last, began)), "count"),
+            }
+            numbers += [Number(14, env, main.name, arm, q, float(v), unit) for q, (v, unit) in values.items()]
     return numbers

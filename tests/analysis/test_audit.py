@@ -12,6 +12,7 @@ import types
 import numpy as np
 import pytest
 from authors_files import AUTHORS, authors_pickle, with_data
+from scipy import stats
 
 import envs
 from algos import dqn, sac
@@ -70,6 +71,7 @@ def write_files(folder, contents):
 def write_caches(folder, name, defects, generator):
     """Write one environment's caches: curves around 0, with the planted defects."""
     length = ITERATIONS[name]
+    run = length + 50 * (defects and name == "mountain-car")
 
     def curve(iterations):
         if defects:
@@ -83,17 +85,17 @@ def write_caches(folder, name, defects, generator):
     first = {}
     for tau in (10, 20, 30):
         cache = {}
-        arm(cache, "online", length)
+        arm(cache, "online", run)
         first = first or cache.copy()
         cache |= {} if defects else first
         for llm in ("7b", "32b"):
-            arm(cache, f"finetune_{llm}", length if defects and (name, tau) != ("pendulum", 30) else length - tau)
+            arm(cache, f"finetune_{llm}", run if defects and (name, tau) != ("pendulum", 30) else length - tau)
             if defects and (name, llm) == ("cliff-walking", "32b"):
                 for repeat, value in enumerate([-200, -200, -6734, -200, -tau]):
                     cache[f"finetune_{llm}_{repeat}"][0] = value
             for steps in (1000, 3000):
                 key = f"pretrain_{llm}_{steps}"
-                arm(cache, key, length + 7)
+                arm(cache, key, run - tau if run > length else length + 7)
                 if defects:
                     cache[f"{key}_0"][:10] = [-50.0] * 10
         (folder / f"cache_{NAMES[name]}_Neps_{tau}.pkl").write_bytes(pickle.dumps(cache))
@@ -167,7 +169,7 @@ def verdicts(page):
 def test_every_planted_defect_is_reported_with_the_planted_numbers(trees):
     _, _, page, rows = trees["defects"]
     effects = verdicts(page)
-    assert sorted(effects) == list(range(1, 14))
+    assert sorted(effects) == list(range(1, 15))
     assert not [i for i, effect in effects.items() if "not found" in effect]
     assert values(rows, "agree one step shifted", arm="qwen-7b") == [1.0] * 5
     # in this file the last reward of each 30 steps was replaced, and the first observation is known
@@ -181,7 +183,7 @@ def test_every_planted_defect_is_reported_with_the_planted_numbers(trees):
     assert len(cells) == 6 * 2 * 3 * 2 and all(r["value"] == "1" for r in cells)
     assert "repeat 0 starts lowest in 72 of 72 LORO cells" in page
     trained = values(rows, "iterations repeat 0 had trained", arm=loro)
-    assert trained == [length + 7 for length in ITERATIONS.values()]
+    assert trained == [length + (40 if name == "mountain-car" else 7) for name, length in ITERATIONS.items()]
 
     assert values(rows, "LLM cap", env="pendulum") == [30, 30]
     assert values(rows, "RL length", env="pendulum") == [200, 200]
@@ -233,8 +235,8 @@ def test_the_share_of_the_random_episodes_is_that_of_the_published_sum(trees):
 def test_where_there_is_no_defect_the_page_says_so(trees):
     _, _, page, rows = trees["sound"]
     effects = verdicts(page)
-    assert {i for i, effect in effects.items() if effect.startswith("not found")} == {2, 3, 4, 5, 6, 7, 8, 12, 13}
-    assert page.count("Not found in these files") == 9
+    assert {i for i, effect in effects.items() if effect.startswith("not found")} == {2, 3, 4, 5, 6, 7, 8, 12, 13, 14}
+    assert page.count("Not found in these files") == 10
     assert sum(values(rows, "of these cut-offs")) == 0 and sum(values(rows, "flagged terminal")) >= 4
     assert values(rows, "replay agrees: one step") == [1.0, 1.0]
     assert values(rows, "points by the score") == values(rows, "points in the rewards")
@@ -343,6 +345,38 @@ def test_mix_without_data_is_told_by_how_many_iterations_it_took(trees):
     assert found == pytest.approx([means[0] - means[1]], abs=1e-6)
     assert "34 of 36 cells counted no episode, in the main setting those of CartPole, FrozenLake, CliffWalking" in page
     assert "CliffWalking, qwen-32b: 4 of 5 repeats, 2 values." in page
+
+
+def test_how_runs_end_where_they_go_on_after_what_is_plotted(trees):
+    """Means by hand; LORO's curves begin after tau iterations, so that less of them is plotted."""
+    folder, _, page, rows = trees["defects"]
+    plotted = ITERATIONS["mountain-car"]
+    ends = {"online": [], "mix": [], 1000: [], 3000: []}
+    seen, better = {arm: [] for arm in ends}, dict.fromkeys(ends, 0)
+    for tau in (10, 20, 30):
+        cache = pickle.loads((folder / "data" / f"cache_MountainCar_Neps_{tau}.pkl").read_bytes())
+        runs = [("online", cache[f"online_{i}"], 0) for i in range(5)]
+        runs += [("mix", cache[f"finetune_{llm}_{i}"], 0) for llm in ("7b", "32b") for i in range(5)]
+        runs += [(n, cache[f"pretrain_{llm}_{n}_0"], tau) for n in (1000, 3000) for llm in ("7b", "32b")]
+        for arm, curve, before in runs:
+            ends[arm].append(np.mean(curve[-20:]))
+            seen[arm].append(np.mean(curve[plotted - before - 20 : plotted - before]))
+            better[arm] += bool(ends[arm][-1] > np.mean(curve[:20]))
+    told = {
+        "online": "online",
+        "mix": "mix",
+        1000: "LORO's first repeats, N = 1000",
+        3000: "LORO's first repeats, N = 3000",
+    }
+    for arm, name in told.items():
+        assert values(rows, "runs", arm=name) == [len(ends[arm])]
+        assert values(rows, "last 20 of all", arm=name) == pytest.approx([np.mean(ends[arm])])
+        assert values(rows, "last 20 that are plotted", arm=name) == pytest.approx([np.mean(seen[arm])])
+        assert values(rows, "runs that end better than they began", arm=name) == [better[arm]]
+    assert "in MountainCar 300 of 350" in page
+    sides = [(better[arm], len(ends[arm]) - better[arm]) for arm in ("online", 3000)]
+    assert f"of 6 (Fisher's exact test: p = {stats.fisher_exact(sides)[1]:.2g})" in page
+    assert {row["env"] for row in rows if row["finding"] == "14"} == {"mountain-car"}
 
 
 @with_data

@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 from synthetic_runs import write_run
 
-from analysis.measures import AFTER, END, STEPS, STEPS_AFTER, SUM, UPDATES_AFTER, Pair, common_extent, mean_return
+from analysis.measures import (
+    AFTER,
+    END,
+    STEPS,
+    STEPS_AFTER,
+    SUM,
+    UPDATES_AFTER,
+    Pair,
+    common_extent,
+    mean_return,
+    warm_up_end,
+)
 from analysis.runs import read_run
 
 LORO = "loro_qwen-7b_tau3_n10"
@@ -97,3 +108,16 @@ def test_updates_are_not_compared_with_those_of_ppo_or_of_a_chain(tmp_path, pair
 def test_nothing_lies_after_a_run_that_is_all_warm_up(tmp_path):
     loro = run_of(tmp_path, "loro_qwen-7b_tau6_n10", np.ones((2, 1, 6)), list(range(10, 70, 10)))
     assert np.isnan(mean_return(loro, 60, common_extent([loro], "steps"), "steps")).all()
+
+
+def test_a_policy_s_steps_are_counted_in_iterations(tmp_path, pair):
+    """At equal steps it earns its mean return every 200 steps that the other takes; alone, in the paper's number."""
+    policy = read_run(write_run(tmp_path, "paper", "cartpole", "llm-policy_qwen-7b", [[[3, 5]]], 9))
+    _, theirs = Pair("cartpole", pair.ours, policy).rewards(STEPS)
+    np.testing.assert_allclose(theirs, [3 * 4431 / 200, 5 * 4431 / 200])
+    assert common_extent([policy], "steps") == 150 * 200
+
+
+def test_an_llm_s_own_play_has_no_warm_up(tmp_path):
+    policy = read_run(write_run(tmp_path, "paper", "cartpole", "llm-policy_qwen-7b", [[[3, 5]]], 9))
+    assert warm_up_end(policy, "steps") == warm_up_end(policy, "updates") == 0
