@@ -332,7 +332,7 @@ def asked_runs():
 
 
 # `snakemake figures` makes none of these: what they are made from is not shipped. The report shows them as they are.
-SHIPPED_TABLES = {name: f"results/tables/{name}" for name in ("llm_policies", "bench")}
+SHIPPED_TABLES = {name: f"results/tables/{name}" for name in ("llm_policies", "bench", "faults")}
 SHIPPED_TABLES |= {"audit": "results/audit"}
 TABLES = {
     name: f"results/tables/{name}"
@@ -351,5 +351,5 @@ def table_category(wildcards):
 def table_files(wildcards):
     """List the files of a table: for reading, and with all columns; of some there is only one of the two."""
     kind = wildcards.table.split("_")[0]
-    endings = {"bench": [".csv"], "replication": [".md"]}.get(kind, [".md", ".csv"])
+    endings = {"bench": [".csv"], "faults": [".md"], "replication": [".md"]}.get(kind, [".md", ".csv"])
     return [f"{TABLES[wildcards.table]}{ending}" for ending in endings]
