@@ -173,6 +173,14 @@ def test_what_other_seeds_do_not_confirm_is_open(tmp_path, other, state, outcome
     assert ("reached by the first seeds alone" in judged.remarks[0]) == (state == "open")
 
 
+def test_fewer_seeds_than_the_rule_asks_for_overturn_no_optimum(tmp_path):
+    runs = runs_of(tmp_path, [99] * 6, [50] * 6)
+    again = read_runs([write_run(tmp_path / "again", "paper", "frozen-lake", ARM, returns(20, seeds=4))])
+    claim = {"claim": "c", "arm": ARM, "kind": "optimal", "environments": list(envs.PAPER)}
+    judged = judging.judge(claim, runs, CONTENT, again)
+    assert set(judged.states.values()) == {"reached"} and not judged.remarks
+
+
 @pytest.mark.parametrize(("other", "state"), [(60, "higher"), (50, "open"), (40, "open")])
 def test_a_difference_that_other_seeds_do_not_show_is_open(tmp_path, other, state):
     runs = runs_of(tmp_path, [60] * 6, [50] * 6)
@@ -346,6 +354,27 @@ def test_the_same_difference_by_other_measures(tmp_path, measure, difference):
         difference += 55 * 0.05 - 5 * 0.05  # two warm-up returns of 55 for 10 steps together
     mean, low, high = pair.difference(measure)
     assert mean == pytest.approx(difference) and low < mean < high
+
+
+@pytest.mark.parametrize(
+    ("other", "first", "told"),
+    [
+        ("loro_qwen-32b_tau2_n10", 2, True),
+        ("loro_qwen-7b_tau4_n10", 4, True),  # the same LLM, more of its episodes
+        ("loro_qwen-7b_tau2_n20", 2, False),  # both begin with the same episodes: the sum hides nothing of them
+    ],
+)
+def test_likeness_that_the_warm_up_alone_makes_is_named(tmp_path, other, first, told):
+    runs = runs_of(tmp_path, [50] * 6, [50] * 6, other=other)
+    ours, theirs = returns(56), returns(50)
+    ours[:, :, :first] = 50 + returns(0)[:, :, :first]
+    theirs[:, :, :first] += 6 * (30 - first) / first  # as much as the rest gains
+    runs |= read_runs([write_run(tmp_path, "paper", "cartpole", ARM, ours)])
+    runs |= read_runs([write_run(tmp_path, "paper", "cartpole", other, theirs)])
+    judged = judge(runs, kind="alike", against=other)
+    assert set(judged.states.values()) == {"alike"}
+    assert ("CartPole (by the warm-up alone)" in judged.evidence) == told
+    assert "FrozenLake (" not in judged.evidence
 
 
 def test_a_warm_up_that_alone_makes_the_difference_is_named(tmp_path):
