@@ -12,6 +12,7 @@ configuration names (`rerun/`); the same commands draw the figures and tables of
 import json
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 

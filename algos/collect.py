@@ -298,6 +298,7 @@ def main() -> None:
             }
             save(args, settings, files, Journal(folder, process), made_with)
             shutil.rmtree(folder)
+            print(summary(read_meta(args.output)))
 
 
 def save(
@@ -324,6 +325,13 @@ def save(
         "versions": versions("torch", "transformers", "tokenizers", "safetensors"),
     }
     save_dataset(args.output, args.env, [player.episode() for player in players], meta, files)
+
+
+def summary(meta: dict[str, Any]) -> str:
+    """Say what was collected in a line: an LLM that never states an action plays at random, and earns like it."""
+    told = f"{meta['episodes']} episodes, {meta['transitions']:,} steps, mean return {meta['mean_return']:.6g}"
+    invalid = meta["invalid_answers"] / meta["transitions"]
+    return f"{told}; in {invalid:.1%} of the steps no action was stated." if invalid else f"{told}."
 
 
 if __name__ == "__main__":

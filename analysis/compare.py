@@ -34,17 +34,27 @@ def cumulative_rewards(path: Path) -> pd.Series:
     return pd.read_csv(path).groupby(["seed", "repeat"]).eval_return.sum()
 
 
+def told(rewards: pd.Series) -> str:
+    """Write the mean of cumulative rewards, their standard deviation where there are several, and their number."""
+    spread = f"{rewards.std():.1f}, " if len(rewards) > 1 else ""
+    return f"{rewards.mean():.1f} ({spread}{len(rewards)})"
+
+
 def compare(run: Path, shipped: Path) -> list[str]:
     """Return one row of the table: run, shipped mean (sd), fresh mean (sd), verdict."""
     name = "/".join(run.with_suffix("").parts[-3:])
     fresh = cumulative_rewards(run)
-    here = f"{fresh.mean():.1f} ({fresh.std():.1f}, {len(fresh)})"
+    here = told(fresh)
     other = shipped / Path(*run.parts[-3:])
     if not other.exists():
         return [name, "not shipped", here, ""]
     there = cumulative_rewards(other)
-    verdict = "identical" if run.read_bytes() == other.read_bytes() else "other numbers"
-    return [name, f"{there.mean():.1f} ({there.std():.1f}, {len(there)})", here, verdict]
+    iterations, theirs = (pd.read_csv(path).iteration.nunique() for path in (run, other))
+    if iterations != theirs:
+        verdict = f"do not compare: {iterations} iterations, shipped {theirs}"
+    else:
+        verdict = "identical" if run.read_bytes() == other.read_bytes() else "other numbers"
+    return [name, told(there), here, verdict]
 
 
 def main() -> None:

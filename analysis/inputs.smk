@@ -204,8 +204,10 @@ def model_files(wildcards):
 def decision_arguments(wildcards):
     """Turn an LLM's entry in the configuration into the arguments that say what it is told and how it decides."""
     llm = config["llms"][wildcards.llm]
-    calibrate = " --calibrate" if llm.get("calibrate") else ""
-    return f"--model {llm['model']} --style {llm.get('style', 'verbal')}{calibrate}"
+    told = {"style": "verbal", **{name: llm[name] for name in ("style", "decide", "dtype", "server") if name in llm}}
+    options = [f"--{name} {shlex.quote(value)}" for name, value in told.items()]
+    flags = [f"--{name}" for name in ("calibrate", "plain") if llm.get(name)]
+    return " ".join([f"--model {shlex.quote(llm['model'])}", *options, *flags])
 
 
 def offline_data(wildcards):

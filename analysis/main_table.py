@@ -21,7 +21,16 @@ from analysis.measures import STEPS_AFTER, SUM, UPDATES_AFTER, Pair
 from analysis.plotting import unlike_returns
 from analysis.runs import POLICIES, PROTOCOLS, Run, common_iterations, read_run, too_few_seeds
 from analysis.statistics import bootstrap_interval, interquartile_mean
-from analysis.wording import Write, estimate, number, short, table_lines, with_interval
+from analysis.wording import (
+    COVERS_A_DIFFERENCE,
+    COVERS_A_MEAN,
+    Write,
+    estimate,
+    number,
+    short,
+    table_lines,
+    with_interval,
+)
 from envs.errors import UsageError, run_command_line
 from envs.files import check_outputs, write_text
 
@@ -41,15 +50,15 @@ DIFFERENCES = {"difference": SUM, "after_at_equal_steps": STEPS_AFTER, "after_at
 """The columns of differences from the baseline, and what they measure."""
 BASELINES = {"ppo-bc": "ppo"}
 """What an arm is compared with: the same learner without an LLM. Where not said here, online RL."""
-INTRODUCTION = """\
-# {title}
+INTRODUCTION = f"""\
+# {{title}}
 
 Cumulative reward: the sum over the plotted iterations of the evaluation's return. Mean [95% bootstrap interval over
 seeds] (number of seeds). Where one network is passed on from repeat to repeat, the interval is over such chains,
 because their repeats are not independent: only the first starts from a freshly pretrained network. Published: the
 authors' five repeats; their LORO is one such chain. Policies that do not learn: mean return times iterations. Bootstrap
-intervals over few seeds are too narrow: meant to cover the true mean in 95% of cases, they cover it in about 90% with
-10 seeds, 83% with 5 and 75% with 3, were returns normal.
+intervals over few seeds are too narrow: meant to cover 95%, they cover {COVERS_A_MEAN},
+and {COVERS_A_DIFFERENCE}.
 """
 PAYS = """\
 Each arm minus online RL under the same protocol, PPO after behaviour cloning minus PPO from scratch; independent seeds;

@@ -22,7 +22,7 @@ from PIL import Image
 import envs
 from analysis.colours import GREY
 from analysis.import_released import episode_limits
-from analysis.runs import Run
+from analysis.runs import Run, description
 from analysis.statistics import band
 from envs.files import written_whole
 
@@ -194,12 +194,16 @@ def cut_off_notes(env: str, limits: dict[str, int]) -> list[str]:
 def episode_limit(run: Run) -> int | None:
     """Return after how many steps the episodes of a run's LLM were cut off; None where that is no sooner than ours.
 
-    Of the authors' LLMs it is known. Of others their lengths tell, in a run of the LLM alone or in a warm-up, where no
-    state is terminal: elsewhere a short episode may have ended by itself.
+    Of the authors' LLMs it is known, and a run's .json tells it of an LLM that played here. Where it does not, their
+    lengths tell, in a run of the LLM alone or in a warm-up, if no state is terminal: elsewhere a short episode may have
+    ended by itself.
     """
     known, environment = episode_limits(run.env), envs.get(run.env)
-    if run.llm is None or run.llm in known or not environment.endless:
+    if run.llm is None or run.llm in known:
         return known.get(run.llm)
+    recorded = description(run.path).get("episodes", {}).get("horizon")
+    if recorded is not None or not environment.endless:
+        return recorded if 0 < (recorded or 0) < environment.horizon else None
     episodes = run.table if run.arm == "llm-policy" else run.table[run.table.iteration < (run.tau or 0)]
     longest = pd.to_numeric(episodes.eval_length, errors="coerce").max()
     return int(longest) if longest < environment.horizon else None

@@ -15,7 +15,7 @@ import pandas as pd
 import tyro
 
 from analysis.runs import write_run
-from envs.datasets import episodes_sha256, load_dataset, read_meta
+from envs.datasets import episodes_sha256, load_dataset, read_meta, told_of_episodes
 from envs.errors import Failure, run_command_line
 from envs.text import TEXT_ENVIRONMENTS
 
@@ -49,6 +49,7 @@ def main() -> None:
         "algorithm": "none: the recorded policy",
         "arguments": {"env": args.env, "dataset": str(args.dataset)},
         "dataset_sha256": episodes_sha256(meta),
+        **told_of_episodes(args.dataset),
         "device": "cpu",
         "policy": {key: meta.get(key) for key in ("policy", "model", "source", "pairing")},
         "versions": meta.get("versions", {}),

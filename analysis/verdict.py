@@ -37,7 +37,7 @@ from analysis.prior_verdict import read_prior_runs, section
 from analysis.rule import OPEN
 from analysis.runs import POLICIES, PROTOCOLS, common_iterations, read_runs
 from analysis.statistics import Estimate
-from analysis.wording import fixed, flowed, number, p_value, signed, table_lines, with_interval
+from analysis.wording import COVERS_A_DIFFERENCE, fixed, flowed, number, p_value, signed, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
 from envs.files import check_outputs, write_text
 
@@ -113,8 +113,8 @@ The paper's full text was not at hand: {len(judged) - asked} of the claims are i
 {asked} are ours, tested on its figures; the source stands with each. The rule is in `config/claims.yaml`, with what was
 changed in it after runs had been read: at least {content["rule"]["fewest_seeds"]} independent seeds, protocol `paper`;
 where an arm is said to be better than another, Welch's t-test, corrected for the claim's environments (Holm), else 95%
-bootstrap intervals. These are too narrow over few seeds: they cover the mean in about 90% of cases with 10, 83% with 5,
-75% with 3. They are over seeds, in these environments, and say nothing of others. Decided are {len(decided)} of the
+bootstrap intervals. These are too narrow over few seeds: they cover {COVERS_A_DIFFERENCE}.
+They are over seeds, in these environments, and say nothing of others. Decided are {len(decided)} of the
 {len(judged)} claims, {known} of them by runs that had been read when the rule was first written.
 
 Numbers in the table: mean over environments of the difference of normalised scores (0 random play, 1 an expert), [its

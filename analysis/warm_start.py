@@ -25,10 +25,10 @@ import tyro
 import envs
 from analysis.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY
 from analysis.main_table import title_of
-from analysis.measures import AFTER, END, STEPS_AFTER, SUM, UPDATES_AFTER, Pair, measurable, warm_up_end
+from analysis.measures import AFTER, END, LAST, STEPS_AFTER, SUM, UPDATES_AFTER, Pair, measurable, warm_up_end
 from analysis.plotting import LEGEND, STYLE, Curve, draw_panel, explanations, save_figure, unlike_returns
 from analysis.runs import Run, common_iterations, description, read_own_run
-from analysis.wording import number, reading, short, table_lines, with_interval
+from analysis.wording import COVERS_A_DIFFERENCE, flowed, number, reading, short, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
 from envs.files import check_outputs, write_text
 
@@ -42,6 +42,9 @@ MEASURES = {
     **{measure: (f"return {measure}", short) for measure in (AFTER, STEPS_AFTER, UPDATES_AFTER, END)},
 }
 """What the runs are compared by, what it is called here, and how it is written."""
+FEWEST_SEEDS = 5
+"""Below that an interval of bootstraps is a guess: of two means of two seeds it misses no difference in a third of all
+cases. The claims' rule asks for as many."""
 COLOURS = (ORANGE, GREEN, PURPLE, SKY, GREY)
 
 
@@ -109,6 +112,11 @@ def comparison(run: Run, other: Run) -> list[str]:
         unknown = not math.isfinite(difference[0])
         share = "" if unknown else f"{pair.improvement(measure):.2f}"
         answer = "not known" if unknown else reading(*difference[1:])
+        if not unknown and min(pair.seeds) < FEWEST_SEEDS:
+            answer = f"not judged: fewer than {FEWEST_SEEDS} seeds"
+        if measure == END:
+            learnt = run.iterations - int(max(warm_up_end(one, "iterations") for one in pair.runs))
+            name = f"return over the last {min(LAST, learnt)} evaluations"
         rows.append([name, *means, with_interval(*difference, write), share, answer])
     head = ["measure", "this run", "compared with", "difference [95% interval]", "P(this run is higher)", "this run is"]
     lines = [f"## {run.path}: {heading(run)}", "", *table_lines(head, rows), "", *notes(run)]
@@ -123,6 +131,9 @@ def notes(run: Run) -> list[str]:
     if run.llm and run.tau:
         told = f"mean return {short(run.curves()[:, : run.tau].mean())}, {warm_up_end(run, 'steps'):,.0f} steps"
         lines.append(f"- Warm-up: {run.tau} episodes, {told}; offline updates: {run.pretrain_steps or 0:,}.")
+    told = description(run.path).get("episodes", {})
+    if share := told.get("invalid_answers", 0) / told.get("transitions", 1):
+        lines.append(f"- In {share:.1%} of its episodes' steps the LLM stated no action, and another was taken for it.")
     if run.table.repeat.nunique() > 1:
         lines.append("- Only the first repeat of each chain is a fresh warm start; numbers are means over the repeats.")
     return [*lines, *(f"- {note}: the warm-up's returns do not compare." for note in unlike_returns(run.env, [run]))]
@@ -134,11 +145,12 @@ def report(runs: list[Run], other: Run) -> str:
     lines += [f"Compared with: {other.path}, {heading(other)}.", "", *notes(other), *[""] * bool(notes(other))]
     for run in runs:
         lines += comparison(run, other)
-    lines += [
-        "Intervals over few seeds are too narrow: meant to cover the true difference in 95% of cases, they cover it in",
-        "about 90% with 10 seeds and 83% with 5. Five measures are five chances: one alone that is higher is a hint.",
-    ]
-    return "\n".join(lines)
+    last = (
+        f"Intervals over few seeds are too narrow: meant to cover 95%, they cover {COVERS_A_DIFFERENCE}. Five measures "
+        "are five chances: one alone that is higher is a hint. The seeds of a warm start share its episodes: what "
+        "others of the same LLM would have done is not in the intervals."
+    )
+    return "\n".join([*lines, flowed(last)])
 
 
 def draw(runs: list[Run], other: Run) -> plt.Figure:
@@ -162,6 +174,8 @@ def main() -> None:
     check_outputs([*args.runs, args.against], output=(args.output, ".md"), figure=(args.figure, ".pdf"))
     if not 1 <= len(args.runs) <= len(COLOURS):
         raise UsageError(f"--runs: give one to {len(COLOURS)} runs, not {len(args.runs)}.")
+    if args.against.resolve() in (path.resolve() for path in args.runs):
+        raise UsageError(f"--against {args.against} is among --runs: a run cannot be compared with itself.")
     other, *runs = map(read_learner, (args.against, *args.runs))
     for run in runs:
         check_comparable(run, other)

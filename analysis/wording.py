@@ -8,6 +8,10 @@ from typing import Any
 Write = Callable[[float], str]
 """How a number is written."""
 
+COVERS_A_MEAN = "a mean in about 90% of cases with 10 seeds, 83% with 5 and 75% with 3"
+COVERS_A_DIFFERENCE = "a difference of two means in about 92% of cases with 10 seeds each, 87% with 5 and 81% with 3"
+"""What 95% intervals of bootstraps cover in truth, were returns normal (tests/analysis/test_statistics.py)."""
+
 
 def number(value: float) -> str:
     """Write a cumulative reward, or nothing where there is none."""

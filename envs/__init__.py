@@ -3,9 +3,12 @@
 `get(name)` describes an environment, `make(name)` builds it; both know only the names in `ENVIRONMENTS`.
 """
 
+from functools import cache
 from typing import Any
 
 import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Discrete
 
 from envs import cartpole, cliff_walking, frozen_lake, mountain_car, pendulum, represented_pong
 from envs.base import Environment
@@ -43,8 +46,29 @@ def make(name: str, horizon: int | None = None, **options: Any) -> gymnasium.Env
     Raises UsageError for an unknown name or option.
     """
     environment = get(name)
+    check_usable(name)
     steps = environment.horizon if horizon is None else horizon
     try:
         return gymnasium.make(environment.gym_id, max_episode_steps=steps or -1, disable_env_checker=True, **options)
     except TypeError as error:
         raise UsageError(f"Environment '{name}' does not take these options: {error}.") from error
+
+
+@cache
+def check_usable(name: str) -> None:
+    """Raise UsageError where an environment's observations or actions are of a kind that no learner here reads."""
+    env = gymnasium.make(get(name).gym_id, disable_env_checker=True)
+    for kind, space in (("observations", env.observation_space), ("actions", env.action_space)):
+        numbered = isinstance(space, Discrete) and space.start == 0
+        vector = isinstance(space, Box) and len(space.shape) == 1 and space.dtype == np.float32
+        if not (numbered or vector):
+            raise UsageError(
+                f"Environment '{name}' has {kind} in {space}: they must be numbered from 0 (Discrete), or a Box of one "
+                "dimension in float32; gymnasium's wrappers turn most others into one of these."
+            )
+    observation, _ = env.reset(seed=0)
+    if not env.observation_space.contains(observation):
+        kind = getattr(observation, "dtype", type(observation).__name__)
+        begins = f"Environment '{name}' begins with {observation!r} ({kind})"
+        raise UsageError(f"{begins}, not in its {env.observation_space}.")
+    env.close()

@@ -162,6 +162,16 @@ def read_meta(path: Path) -> dict[str, Any]:
     return meta
 
 
+def told_of_episodes(path: Path) -> dict[str, dict[str, int]]:
+    """Return what to know of a dataset wherever a run of it is judged, as far as its `meta.json` tells.
+
+    How many steps it has, in how many no action was stated, and after how many an episode was cut off (0: never).
+    """
+    meta = read_meta(path)
+    told = {name: meta[name] for name in ("transitions", "invalid_answers", "horizon") if meta.get(name) is not None}
+    return {"episodes": told} if told else {}
+
+
 def load_dataset(path: Path, env_name: str) -> list[Episode]:
     """Return the episodes of the dataset folder `path` after checking that they can be trusted.
 

@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -37,6 +38,16 @@ def written_whole(path: Path) -> Iterator[Path]:
         remove(temporary)
 
 
+def check_folder(folder: Path) -> None:
+    """Raise Failure where nothing could be written into `folder`, which need not be there yet."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise Failure(f"Cannot write to the output folder {folder}: {error.strerror}.") from error
+
+
 TOGETHER = {".pdf": (".pdf", ".png"), ".csv": (".csv", ".md"), ".md": (".md", ".csv")}
 """What a program writes beside a figure or a table that it is asked for."""
 
@@ -46,7 +57,7 @@ def check_outputs(inputs: Iterable[Path], **outputs: tuple[Path | None, str]) ->
 
     Without a path an output was not asked for.
     Raises UsageError for another ending, a folder, or a file, with what goes beside it, that is an input or another
-    output: it would be lost.
+    output: it would be lost. Raises Failure for a folder that cannot be written: half of the outputs would stay away.
     """
     taken = {path.resolve(): f"the input {path}" for path in inputs}
     for option, (path, ending) in ((option, told) for option, told in outputs.items() if told[0] is not None):
@@ -59,6 +70,8 @@ def check_outputs(inputs: Iterable[Path], **outputs: tuple[Path | None, str]) ->
             if file.resolve() in taken:
                 raise UsageError(f"--{option} {path}: {file} would replace {taken[file.resolve()]}; give another name.")
             taken[file.resolve()] = f"what --{option} writes"
+    for folder in {path.parent for path, _ in outputs.values() if path is not None}:
+        check_folder(folder)
 
 
 def remove(path: Path) -> None:

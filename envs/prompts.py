@@ -95,7 +95,7 @@ def _read(path: Path) -> Any:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageError(
-            f"There is no prompt file {path}: start from the repository root, or give --prompt."
+            f"There is no prompt file {path}: write it (prompts/README.md), give --prompt, or start in the root folder."
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"Prompt file {path} is not valid YAML: {error}.") from error

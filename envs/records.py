@@ -6,7 +6,6 @@ import json
 import os
 import resource
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -18,9 +17,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from envs.datasets import Episode, versions
+from envs.datasets import Episode, told_of_episodes, versions
 from envs.errors import AlreadyThere, Failure, UsageError
-from envs.files import check_clock, sha256, write_text, written_whole
+from envs.files import check_clock, check_folder, sha256, write_text, written_whole
 
 COLUMNS = ("env_steps", "train_return", "eval_return", "eval_length", "loss", "q_mean")
 """The measured columns of a run's CSV; results/README.md explains them."""
@@ -91,6 +90,7 @@ class Run:
         """
         self.args, self.dataset_sha256, self.columns = args, dataset_sha256, columns
         self.prior = {} if prior_sha256 is None else {"prior_sha256": prior_sha256}
+        self.episodes = told_of_episodes(args.dataset) if getattr(args, "dataset", None) else {}
         self.output = args.output
         self.checkpoint = self.output.with_suffix(".checkpoint.safetensors")
         if self.output.suffix != ".csv":
@@ -117,12 +117,8 @@ class Run:
             self.writer = SummaryWriter(args.track)
 
     def _check_folder(self) -> None:
-        try:
-            self.output.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.output.parent):
-                pass
-        except OSError as error:
-            raise Failure(f"Cannot write to the output folder {self.output.parent}: {error.strerror}.") from error
+        check_folder(self.output.parent)
+        self.output.parent.mkdir(parents=True, exist_ok=True)
         if getattr(self.args, "dataset", None) is not None:
             check_clock(self.args.dataset / "meta.json")
 
@@ -251,6 +247,7 @@ class Run:
             "algorithm": algorithm,
             "arguments": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self.args).items()},
             "dataset_sha256": self.dataset_sha256,
+            **self.episodes,
             **self.prior,
             "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
             **self.code[0],

@@ -149,6 +149,17 @@ def test_ones_own_llm_in_a_copy_of_the_configuration_plays_and_is_learnt_from(cl
     assert needed["collect"] == 1 and needed["train"] == 3
     assert jobs(clone, "--configfile", "config/mine.yaml")["collect"] == 6, "it plays every game"
 
+    config["llms"]["my-llm"] |= {
+        "decide": "cot",
+        "plain": True,
+        "dtype": "bfloat16",
+        "server": "http://localhost:8000/v1",
+    }
+    (clone / "config/mine.yaml").write_text(yaml.safe_dump(config))
+    done = snakemake(clone, "--dry-run", "--printshellcmds", "--configfile", "config/mine.yaml")
+    options = " --decide cot --dtype bfloat16 --server http://localhost:8000/v1 --plain "
+    assert f"--model Qwen/Qwen2.5-7B-Instruct --style verbal{options}--episodes" in done.stdout
+
 
 def test_ones_own_environment_is_learnt_by_its_learner_and_has_every_arm(clone):
     """Pendulum under another name, by the steps that CONTRIBUTING gives."""

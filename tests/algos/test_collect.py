@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import envs
 from algos import collect, fetch_llm
-from envs.datasets import load_dataset, read_meta
+from envs.datasets import load_dataset, read_meta, told_of_episodes
 from envs.errors import Failure, run_command_line
 from envs.prompts import load_prompt
 
@@ -276,6 +276,23 @@ def test_a_real_server_answers(monkeypatch, tmp_path, model):
     assert [row["user"] for row in here][:1] == [row["user"] for row in there][:1]
     assert set(here[0]) == set(there[0]) and here[0]["answer"].strip() == there[0]["answer"].strip()
     replay(served, "cartpole")
+
+
+def test_the_last_line_says_what_was_collected(monkeypatch, tmp_path, capsys, model):
+    """An LLM that never answers plays at random, and nothing but this would tell."""
+    options = {"env": "cartpole", "episodes": 2, "horizon": 9, "device": "cpu"}
+    mute = run(monkeypatch, tmp_path / "m", model=model, plain=True, decide="answer", max_new_tokens=2, **options)
+    told, meta = capsys.readouterr().out.splitlines()[-1], read_meta(mute)
+    lengths, returns = zip(*((len(e), e.total_reward) for e in load_dataset(mute, "cartpole")), strict=True)
+    share = sum(row["parsed"].startswith("invalid") for row in rows_of(mute)) / sum(lengths)
+    assert share > 0.5, "a model of random numbers hardly ever states an action"
+    whole = f"2 episodes, {sum(lengths)} steps, mean return {np.mean(returns):g}"
+    assert told == f"{whole}; in {share:.1%} of the steps no action was stated."
+    assert told_of_episodes(mute) == {
+        "episodes": {"horizon": 9, "transitions": sum(lengths), "invalid_answers": meta["invalid_answers"]}
+    }
+    run(monkeypatch, tmp_path / "chance", model="random", **options)
+    assert "no action" not in capsys.readouterr().out
 
 
 def test_more_episodes_leave_the_first_ones_alone(monkeypatch, tmp_path):

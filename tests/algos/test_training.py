@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save_file
 
 import envs
 from envs import records
-from envs.datasets import save_dataset
+from envs.datasets import save_dataset, told_of_episodes
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--iterations", "6", "--iteration-steps", "60", "--batch-size", "32", "--hidden-size", "32", "--no-progress"]
@@ -270,6 +270,7 @@ def test_the_same_run_is_not_trained_twice_and_other_data_make_another(tmp_path,
     arguments = ["--env", "cartpole", "--arm", "ppo-bc" if algorithm == "ppo" else "loro", "--tau", 2, "--seeds", 1]
     arguments += ["--iterations", 4, "--iteration-steps", 20, "--pretrain-steps", 20, "--no-progress", *more]
     run(algorithm, [*arguments, "--dataset", data, "--output", output], monkeypatch)
+    assert json.loads(output.with_suffix(".json").read_text())["episodes"] == told_of_episodes(data)["episodes"]
     when, whole = output.stat().st_mtime_ns, output.read_bytes()
     capsys.readouterr()
     run(algorithm, [*arguments, "--dataset", data, "--output", output], monkeypatch)

@@ -7,6 +7,7 @@ from PIL import Image
 from analysis.plotting import BAND, save_figure
 
 
+@plt.style.context("default")
 def test_the_palette_is_close_to_every_pixel_and_white_stays_white(tmp_path):
     figure, axes = plt.subplots(figsize=(5, 4))
     x = np.linspace(0, 20, 300)

@@ -61,6 +61,7 @@ def test_the_description_says_which_data_this_is(tmp_path, monkeypatch):
     meta = read_meta(dataset)
     assert description["arguments"] == {"env": "cartpole", "dataset": str(dataset)}
     assert description["dataset_sha256"] == meta["sha256"]
+    assert description["episodes"]["transitions"] == meta["transitions"]
     assert description["policy"]["model"] == "org/an-llm"
     assert description["versions"] == meta["versions"]
 

@@ -22,6 +22,19 @@ from analysis.statistics import (
     ratio_interval,
     stratified_interval,
 )
+from analysis.wording import COVERS_A_DIFFERENCE, COVERS_A_MEAN
+
+
+@pytest.mark.parametrize(("seeds", "mean", "difference"), [(10, 0.90, 0.92), (5, 0.83, 0.87), (3, 0.75, 0.81)])
+def test_intervals_over_few_seeds_cover_as_much_as_readers_are_told(seeds, mean, difference):
+    assert f"{mean:.0%} " in COVERS_A_MEAN and f"{difference:.0%} " in COVERS_A_DIFFERENCE
+    generator, covered = np.random.default_rng(seeds), {"mean": [], "difference": []}
+    for a, b in generator.normal(size=(1000, 2, seeds)):
+        intervals = {"mean": bootstrap_interval(a, resamples=1000), "difference": difference_interval(a, b)}
+        for name, (low, high) in intervals.items():
+            covered[name].append(low <= 0 <= high)
+    assert np.mean(covered["mean"]) == pytest.approx(mean, abs=0.03)
+    assert np.mean(covered["difference"]) == pytest.approx(difference, abs=0.03)
 
 
 def test_interval_of_a_large_sample_is_the_normal_one():

@@ -27,8 +27,8 @@ def write_own_run(path, returns, steps=None, **told):
 @pytest.fixture
 def own(tmp_path):
     generator = np.random.default_rng(0)
-    online = write_own_run(tmp_path / "plain.csv", generator.normal(15, 1, (4, 1, 5)), arm="online")
-    returns = generator.normal(30, 1, (3, 1, 5))
+    online = write_own_run(tmp_path / "plain.csv", generator.normal(15, 1, (6, 1, 5)), arm="online")
+    returns = generator.normal(30, 1, (5, 1, 5))
     loro = write_own_run(
         tmp_path / "My LLM.csv", returns, (7, 20, 220, 420, 620), arm="loro", dataset="rerun/mine", gamma=0.9
     )
@@ -55,11 +55,37 @@ def test_the_answer_is_made_of_the_runs_own_numbers(own, monkeypatch, capsys):
     equal_updates = (190 * online[0] + 200 * online[1] + 200 * online[2] + 10 * online[3]).mean() / 600
     assert cells["return per evaluation after the warm-up and at equal updates"][1] == f"{equal_updates:.1f}"
     assert all(row[4:] == ["1.00", "higher"] for row in lines[2:])
-    assert "LORO (mine, τ=2, N=10), 3 seeds" in text
+    assert [row[0] for row in lines][-1] == "return over the last 3 evaluations", "there are no twenty to end with"
+    assert "episodes of" not in text and "stated no action" not in text
+    assert "LORO (mine, τ=2, N=10), 5 seeds" in text
     assert (
         f"Warm-up: 2 episodes, mean return {loro[[0, 1]].mean(axis=None):.1f}, 20 steps; offline updates: 10." in text
     )
     assert "differs in: gamma 0.9, not 0.99." in text
+
+
+def test_too_few_seeds_are_not_judged(own, tmp_path, monkeypatch, capsys):
+    few = write_own_run(tmp_path / "few.csv", np.arange(20).reshape(4, 1, 5), arm="loro", dataset="mine")
+    for arguments in (("--runs", few, "--against", own[1]), ("--runs", own[1], "--against", few)):
+        text = ask(monkeypatch, capsys, *arguments)
+        assert text.count("| not judged: fewer than 5 seeds |") == 5 and "higher |" not in text
+
+
+def test_episodes_cut_off_or_without_answers_are_told(own, monkeypatch, capsys):
+    description = own[0].with_suffix(".json")
+    told = json.loads(description.read_text())
+    told["episodes"] = {"horizon": 10, "invalid_answers": 3, "transitions": 20}
+    description.write_text(json.dumps(told))
+    text = ask(monkeypatch, capsys, "--runs", own[0], "--against", own[1])
+    assert "- mine: episodes of 10 steps, not 200: the warm-up's returns do not compare." in text
+    assert "- In 15.0% of its episodes' steps the LLM stated no action, and another was taken for it." in text
+
+
+def test_a_run_is_not_compared_with_itself(own, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        ask(monkeypatch, capsys, "--runs", *own, "--against", own[1])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and "cannot be compared with itself" in error and error.count("\n") == 1
 
 
 def test_the_curves_are_drawn_where_asked(own, tmp_path, monkeypatch, capsys):

@@ -4,8 +4,11 @@ import ale_py
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.spaces import Box, Dict, Discrete
 
 import envs
+from envs.base import Environment
 from envs.errors import UsageError
 
 HORIZONS = {
@@ -31,22 +34,25 @@ def test_the_six_environments_of_the_paper_are_there():
     }
 
 
-@pytest.mark.parametrize("name", list(HORIZONS))
+SAFE = {
+    # a controller that holds the pole for longer than the horizon
+    "cartpole": lambda observation, t: int(observation[2] + 0.3 * observation[3] + 0.1 * observation[1] > 0),
+    "frozen-lake": lambda observation, t: 3 if t == 0 else 0,
+    "cliff-walking": lambda observation, t: 0,
+    "mountain-car": lambda observation, t: 1,
+    "pendulum": lambda observation, t: np.zeros(1, dtype=np.float32),
+    "represented-pong": lambda observation, t: 0,
+}
+"""Where there is one, a way to act that does not end an episode before its horizon."""
+
+
+@pytest.mark.parametrize("name", list(SAFE))
 def test_gymnasium_knows_it_and_cuts_it_off_at_its_horizon(name):
     env = gymnasium.make(envs.get(name).gym_id)
-    safe = {"cartpole": None, "frozen-lake": 3, "cliff-walking": 0, "mountain-car": 1, "represented-pong": 0}
     observation, _ = env.reset(seed=1)
     assert env.observation_space.contains(observation)
     for t in range(HORIZONS[name]):
-        if name == "pendulum":
-            action = np.zeros(1, dtype=np.float32)
-        elif name == "cartpole":  # a controller that holds the pole for longer than the horizon
-            action = int(observation[2] + 0.3 * observation[3] + 0.1 * observation[1] > 0)
-        elif name == "frozen-lake":
-            action = safe[name] if t == 0 else 0
-        else:
-            action = safe[name]
-        observation, _, terminated, truncated, _ = env.step(action)
+        observation, _, terminated, truncated, _ = env.step(SAFE[name](observation, t))
         if terminated:
             assert name == "frozen-lake", "only the slippery lake can end under this policy"
             return
@@ -116,3 +122,47 @@ def test_unknown_names_and_options_are_usage_errors():
         envs.make("chess")
     with pytest.raises(UsageError, match="double_step"):
         envs.make("cartpole", double_step=True)
+
+
+class Unusual(gymnasium.Env):
+    """An environment of one step whose spaces and first observation are given."""
+
+    def __init__(self, observations, actions=None, first=None):
+        self.observation_space, self.action_space, self.first = observations, actions or Discrete(2), first
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.observation_space.seed(seed)
+        return self.observation_space.sample() if self.first is None else self.first, {}
+
+    def step(self, action):
+        return self.reset()[0], 0.0, True, False, {}
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"observations": Discrete(4, start=1)}, "observations in Discrete(4, start=1)"),
+        ({"observations": Discrete(4), "actions": Discrete(2, start=1)}, "actions in Discrete(2, start=1)"),
+        ({"observations": Box(0, 1, (2, 3))}, "observations in Box"),
+        ({"observations": Box(0, 1, (3,), np.float64)}, "observations in Box"),
+        ({"observations": Dict(place=Discrete(4))}, "observations in Dict"),
+        ({"observations": Box(0, 1, (3,)), "first": np.zeros(3)}, "(float64), not in its Box"),
+        ({"observations": Discrete(4), "first": 7}, "begins with 7 (int), not in its Discrete(4)"),
+        ({"observations": Discrete(4)}, None),
+        ({"observations": Box(-1, 1, (3,)), "actions": Box(-1, 1, (2,))}, None),
+    ],
+)
+def test_an_environment_that_no_learner_can_read_is_refused(monkeypatch, parts, words):
+    environment = Environment("unusual", "Unusual", "", 5, 3, "dqn", lambda observation: {})
+    monkeypatch.setitem(envs.ENVIRONMENTS, "unusual", environment)
+    monkeypatch.setitem(
+        gymnasium.registry, environment.gym_id, EnvSpec(environment.gym_id, lambda **_: Unusual(**parts))
+    )
+    envs.check_usable.cache_clear()
+    if words is None:
+        assert envs.make("unusual").reset(seed=1)[1] == {}
+        return
+    with pytest.raises(UsageError) as refused:
+        envs.make("unusual")
+    assert words in str(refused.value) and "unusual" in str(refused.value)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from envs.errors import UsageError
+from envs.errors import Failure, UsageError
 from envs.files import check_outputs, write_text, written_whole
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +60,13 @@ def test_what_a_killed_process_left_goes_with_the_next_writing_and_that_of_a_liv
     living.communicate(b"")
     assert living.returncode == 0
     assert target.exists()
+
+
+def test_outputs_that_cannot_be_written_are_refused_before_any_is(tmp_path):
+    (tmp_path / "file").write_text("a file, and no folder")
+    with pytest.raises(Failure, match="Cannot write to the output folder"):
+        check_outputs([], figure=(tmp_path / "a.pdf", ".pdf"), output=(tmp_path / "file" / "a.md", ".md"))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize(
