@@ -43,8 +43,8 @@ MEASURES = {
 }
 """What the runs are compared by, what it is called here, and how it is written."""
 FEWEST_SEEDS = 5
-"""Below that an interval of bootstraps is a guess: of two means of two seeds it misses no difference in a third of all
-cases. The claims' rule asks for as many."""
+"""Below that a bootstrap's interval is a guess: over two seeds each, it shows a difference where none is in a third of
+all cases. The claims' rule asks for as many."""
 COLOURS = (ORANGE, GREEN, PURPLE, SKY, GREY)
 
 
