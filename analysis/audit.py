@@ -19,7 +19,7 @@ from scipy.stats import binomtest, fisher_exact
 
 import envs
 from analysis import audit_measures as measures
-from analysis.audit_measures import MAIN, MAIN_LLM, TAU, Number, Source
+from analysis.audit_measures import BETTER, FIRST_REPEATS, MAIN, MAIN_LLM, MAIN_STEPS, TAU, Number, Source
 from analysis.import_published import REPEATS
 from analysis.import_released import COMMIT, REPOSITORY
 from envs.errors import UsageError, run_command_line
@@ -27,8 +27,6 @@ from envs.files import write_text
 
 CLIFF_LABEL, CLIFF_LORO_LABEL = -345380, -24377
 """What the paper's figures print beside CliffWalking's 32B line and LORO with it: read off them, not computed."""
-PRETRAIN_STEPS = 3000
-"""Of the main setting."""
 BY_CHANCE, LEVEL = 1 / 5, 0.001
 """How often the first of five equal repeats starts lowest, and how unlikely a count must be to be a finding."""
 INTRODUCTION = (
@@ -49,7 +47,6 @@ SUMS = (
     "gain over online of repeat 0",
     "online runs below repeat 0",
 )
-BETTER = "runs that end better than they began"
 SAME_FIRST = "repeats whose first evaluation is the same for every tau"
 STATEMENTS = (
     (
@@ -631,7 +628,7 @@ def mixed_without_data(source: Source) -> Finding:
 def run_beyond_the_plots(source: Source) -> Finding:
     """Finding 14."""
     numbers = measures.unplotted(source)
-    warm = measures.FIRST_REPEATS.format(PRETRAIN_STEPS)
+    warm = FIRST_REPEATS.format(MAIN_STEPS)
     shares, ends, details = [], [], ""
     for env in dict.fromkeys(n.env for n in numbers):
         online, mix, loro = (

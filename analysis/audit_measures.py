@@ -30,15 +30,15 @@ from analysis.import_released import (
 )
 from analysis.validate import PUT, validate
 
-TAU, MAIN = 10, "loro_qwen-7b_tau10_n3000"
+TAU, MAIN_STEPS, MAIN = 10, 3000, "loro_qwen-7b_tau10_n3000"
 """The setting of the paper's main figure."""
 MAIN_LLM = "qwen-7b"
 CLIFF_ARM = "loro_qwen-32b_tau10_n1000"
 """A cell whose printed sum tells which file's returns its warm-up was drawn with."""
 FIRST, LAST = 10, 20
 """Iterations that count as the start, and as the end, of a curve."""
-FIRST_REPEATS = "LORO's first repeats, N = {}"
-"""How finding 14 calls the fresh warm starts of one N, of all LLMs and tau."""
+FIRST_REPEATS, BETTER = "LORO's first repeats, N = {}", "runs that end better than they began"
+"""How finding 14 calls the fresh warm starts of one N, of all LLMs and tau, and the runs that learn."""
 DEFAULT_ACTION = {
     "cartpole": 0,
     "frozen-lake": 0,
@@ -566,7 +566,7 @@ def unplotted(source: Source) -> list[Number]:
                 "iterations run": (min(map(len, runs)), "count"),
                 "last 20 that are plotted": (np.mean([run[plotted - LAST : plotted] for run in runs]), "return"),
                 "last 20 of all": (np.mean(last), "return"),
-                "runs that end better than they began": (np.sum(np.greater(last, began)), "count"),
+                BETTER: (np.sum(np.greater(last, began)), "count"),
             }
             numbers += [Number(14, env, main.name, arm, q, float(v), unit) for q, (v, unit) in values.items()]
     return numbers

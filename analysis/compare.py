@@ -29,13 +29,9 @@ class Args:
     """the tree of runs to compare with"""
 
 
-def cumulative_rewards(path: Path) -> pd.Series:
-    """Return the sum of `eval_return` of each (seed, repeat) of a run."""
-    return pd.read_csv(path).groupby(["seed", "repeat"]).eval_return.sum()
-
-
-def told(rewards: pd.Series) -> str:
-    """Write the mean of cumulative rewards, their standard deviation where there are several, and their number."""
+def told(run: pd.DataFrame) -> str:
+    """Write the mean of the cumulative rewards, their standard deviation where there are several, and their number."""
+    rewards = run.groupby(["seed", "repeat"]).eval_return.sum()
     spread = f"{rewards.std():.1f}, " if len(rewards) > 1 else ""
     return f"{rewards.mean():.1f} ({spread}{len(rewards)})"
 
@@ -43,18 +39,17 @@ def told(rewards: pd.Series) -> str:
 def compare(run: Path, shipped: Path) -> list[str]:
     """Return one row of the table: run, shipped mean (sd), fresh mean (sd), verdict."""
     name = "/".join(run.with_suffix("").parts[-3:])
-    fresh = cumulative_rewards(run)
-    here = told(fresh)
     other = shipped / Path(*run.parts[-3:])
+    fresh = pd.read_csv(run)
     if not other.exists():
-        return [name, "not shipped", here, ""]
-    there = cumulative_rewards(other)
-    iterations, theirs = (pd.read_csv(path).iteration.nunique() for path in (run, other))
+        return [name, "not shipped", told(fresh), ""]
+    there = pd.read_csv(other)
+    iterations, theirs = (table.iteration.nunique() for table in (fresh, there))
     if iterations != theirs:
         verdict = f"do not compare: {iterations} iterations, shipped {theirs}"
     else:
         verdict = "identical" if run.read_bytes() == other.read_bytes() else "other numbers"
-    return [name, told(there), here, verdict]
+    return [name, told(there), told(fresh), verdict]
 
 
 def main() -> None:

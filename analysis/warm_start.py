@@ -39,7 +39,8 @@ EXPECTED += ("progress",)
 """Arguments in which the runs compared are meant to differ, or that change no result."""
 MEASURES = {
     SUM: ("sum over iterations", number),
-    **{measure: (f"return {measure}", short) for measure in (AFTER, STEPS_AFTER, UPDATES_AFTER, END)},
+    **{measure: (f"return {measure}", short) for measure in (AFTER, STEPS_AFTER, UPDATES_AFTER)},
+    END: ("return over the last {last} evaluations", short),
 }
 """What the runs are compared by, what it is called here, and how it is written."""
 FEWEST_SEEDS = 5
@@ -107,6 +108,7 @@ def other_differences(run: Run, other: Run) -> list[str]:
 def comparison(run: Run, other: Run) -> list[str]:
     """Return the section of one run: the table, and what else to know."""
     pair, rows = Pair(run.env, run, other), []
+    last = min(LAST, run.iterations - int(max(warm_up_end(one, "iterations") for one in pair.runs)))
     for measure, (name, write) in MEASURES.items():
         difference, means = pair.difference(measure), (write(values.mean()) for values in pair.rewards(measure))
         unknown = not math.isfinite(difference[0])
@@ -114,10 +116,7 @@ def comparison(run: Run, other: Run) -> list[str]:
         answer = "not known" if unknown else reading(*difference[1:])
         if not unknown and min(pair.seeds) < FEWEST_SEEDS:
             answer = f"not judged: fewer than {FEWEST_SEEDS} seeds"
-        if measure == END:
-            learnt = run.iterations - int(max(warm_up_end(one, "iterations") for one in pair.runs))
-            name = f"return over the last {min(LAST, learnt)} evaluations"
-        rows.append([name, *means, with_interval(*difference, write), share, answer])
+        rows.append([name.format(last=last), *means, with_interval(*difference, write), share, answer])
     head = ["measure", "this run", "compared with", "difference [95% interval]", "P(this run is higher)", "this run is"]
     lines = [f"## {run.path}: {heading(run)}", "", *table_lines(head, rows), "", *notes(run)]
     if differences := other_differences(run, other):

@@ -3,6 +3,7 @@
 `get(name)` describes an environment, `make(name)` builds it; both know only the names in `ENVIRONMENTS`.
 """
 
+from contextlib import closing
 from functools import cache
 from typing import Any
 
@@ -57,7 +58,8 @@ def make(name: str, horizon: int | None = None, **options: Any) -> gymnasium.Env
 @cache
 def check_usable(name: str) -> None:
     """Raise UsageError where an environment's observations or actions are of a kind that no learner here reads."""
-    env = gymnasium.make(get(name).gym_id, disable_env_checker=True)
+    with closing(gymnasium.make(get(name).gym_id, disable_env_checker=True)) as env:
+        observation, _ = env.reset(seed=0)
     for kind, space in (("observations", env.observation_space), ("actions", env.action_space)):
         numbered = isinstance(space, Discrete) and space.start == 0
         vector = isinstance(space, Box) and len(space.shape) == 1 and space.dtype == np.float32
@@ -66,9 +68,7 @@ def check_usable(name: str) -> None:
                 f"Environment '{name}' has {kind} in {space}: they must be numbered from 0 (Discrete), or a Box of one "
                 "dimension in float32; gymnasium's wrappers turn most others into one of these."
             )
-    observation, _ = env.reset(seed=0)
     if not env.observation_space.contains(observation):
         kind = getattr(observation, "dtype", type(observation).__name__)
         begins = f"Environment '{name}' begins with {observation!r} ({kind})"
         raise UsageError(f"{begins}, not in its {env.observation_space}.")
-    env.close()
