@@ -6,8 +6,9 @@ Double DQN: van Hasselt et al. 2016 (arXiv 1509.06461). Usage, details and score
     python -m algos.dqn --env cartpole --arm online --output rerun/results/runs/paper/cartpole/online.csv
 
 The seed is a batch dimension: weights are [S, in, out], the replay buffer is [S, capacity, ...]. Nothing is shared
-between seeds: every random number of seed i comes from a generator keyed by (i, purpose, repeat, block), the loss is a
-sum over seeds and Adam is element-wise, so seed i of a batch is seed i alone, up to floating-point rounding.
+between seeds but the offline episodes: every random number of seed i comes from a generator keyed by (i, purpose,
+repeat, block), the loss is a sum over seeds and Adam is element-wise, so seed i of a batch is seed i alone, up to
+floating-point rounding.
 """
 
 from dataclasses import dataclass
@@ -80,8 +81,6 @@ class Args:
     """probability of a random action, constant"""
     hidden_size: int = 256
     """width of the two hidden layers"""
-    offline_target_update_interval: int = 200
-    """updates between two copies to the target network while pretraining"""
 
     # Where the protocols differ: each of these can be switched alone
     carry_over: int | None = None
@@ -102,6 +101,8 @@ class Args:
     were collected (released)"""
     target_update_interval: int | None = None
     """updates between two copies to the target network online (paper 1000; released 200 for loro, else 1000)"""
+    offline_target_update_interval: int | None = None
+    """the same while pretraining (paper 200; released 200 for loro, else 1000)"""
     eval_episodes: int | None = None
     """greedy episodes per evaluation (paper 10, or 1 where nothing is random; released 1)"""
     eval_horizon: int | None = None
@@ -125,14 +126,16 @@ def resolve(args: Args) -> Args:
     if environment.learner != "dqn":
         raise UsageError(f"Environment '{args.env}' has continuous actions: use algos.{environment.learner}.")
     released, pong = args.protocol == "released", args.env == "represented-pong"
+    mix_had_data = args.tau in MIX_HAD_DATA.get(args.env, ())
     protocol = {
         "iterations": environment.iterations,
         "carry_over": 5 if released and args.arm == "loro" else 1,
         "shifted": released,
         "cutoff_as_terminal": released,
-        "discard_offline": released and not (args.arm == "mix" and args.tau in MIX_HAD_DATA.get(args.env, ())),
+        "discard_offline": released and (args.arm == "loro" or (args.arm == "mix" and not mix_had_data)),
         "warm_up_mean": "dataset" if released else "used",
         "target_update_interval": 200 if released and args.arm == "loro" else 1000,
+        "offline_target_update_interval": 1000 if released and args.arm != "loro" else 200,
         "eval_episodes": 1 if environment.deterministic or released else 10,
         "eval_horizon": 0 if released and pong else environment.horizon,
         "double_step": released and pong,
@@ -145,6 +148,8 @@ def resolve(args: Args) -> Args:
         raise UsageError(f"Arm '{args.arm}': --dataset is for the arms loro, mix and pretrain-random, which need it.")
     if args.arm != "online" and args.iterations <= args.tau:
         raise UsageError(f"--iterations {args.iterations} must exceed --tau {args.tau}, which it includes.")
+    if args.discard_offline and args.arm not in ("loro", "mix"):
+        raise UsageError("--discard-offline is for the arms loro and mix: the others keep what they pretrained on.")
     if args.double_step and not pong:
         raise UsageError("--double-step exists for represented-pong only.")
     if args.eval_horizon == 0 and not pong:
@@ -494,8 +499,7 @@ def main() -> None:
         elif kind == "unrecorded":
             train_iteration(agents, training_envs, repeat, number)
         else:
-            discards = args.arm in ("loro", "mix") and args.discard_offline and number == args.tau
-            if discards or number == 0:  # the latter: a repeat without offline episodes
+            if (args.discard_offline and number == args.tau) or number == 0:  # 0: a repeat without offline episodes
                 agents.buffer.added = 0
             agents.loss_sum.zero_()
             agents.q_sum.zero_()

@@ -6,8 +6,9 @@ SAC: Haarnoja et al. 2018 (arXiv 1812.05905), two critics, learned temperature. 
     python -m algos.sac --env pendulum --arm online --output rerun/results/runs/paper/pendulum/online.csv
 
 The seed is a batch dimension: weights are [S, in, out], the replay buffer is [S, capacity, ...]. Nothing is shared
-between seeds: every random number of seed i comes from a generator keyed by (i, purpose, repeat, block), the loss is a
-sum over seeds and Adam is element-wise, so seed i of a batch is seed i alone, up to floating-point rounding.
+between seeds but the offline episodes: every random number of seed i comes from a generator keyed by (i, purpose,
+repeat, block), the loss is a sum over seeds and Adam is element-wise, so seed i of a batch is seed i alone, up to
+floating-point rounding.
 """
 
 import math
@@ -123,12 +124,13 @@ def resolve(args: Args) -> Args:
     if environment.learner != "sac":
         raise UsageError(f"Environment '{args.env}' has discrete actions: use algos.{environment.learner}.")
     released = args.protocol == "released"
+    mix_had_data = args.tau in MIX_HAD_DATA.get(args.env, ())
     protocol = {
         "iterations": environment.iterations,
         "carry_over": 5 if released and args.arm == "loro" else 1,
         "shifted": released,
         "cutoff_as_terminal": released,
-        "discard_offline": released and not (args.arm == "mix" and args.tau in MIX_HAD_DATA.get(args.env, ())),
+        "discard_offline": released and (args.arm == "loro" or (args.arm == "mix" and not mix_had_data)),
         "warm_up_mean": "dataset" if released else "used",
         "eval_episodes": 1 if environment.deterministic or released else 10,
         "exploration": "mean-or-zero" if released else "sample",
@@ -144,6 +146,8 @@ def resolve(args: Args) -> Args:
         raise UsageError(f"--iterations {args.iterations} must exceed --tau {args.tau}, which it includes.")
     if args.repeat_iterations is not None and (args.carry_over == 1 or args.repeat_iterations < args.iterations):
         raise UsageError("--repeat-iterations must be at least --iterations, and is for --carry-over of 2 or more.")
+    if args.discard_offline and args.arm not in ("loro", "mix"):
+        raise UsageError("--discard-offline is for the arms loro and mix: the others keep what they pretrained on.")
     if args.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: there is no CUDA device here; use --device cpu or auto.")
     return args
@@ -488,8 +492,7 @@ def main() -> None:
         elif kind == "unrecorded":
             train_iteration(agents, training_envs, repeat, number)
         else:
-            discards = args.arm in ("loro", "mix") and args.discard_offline and number == args.tau
-            if discards or number == 0:  # the latter: a repeat without offline episodes
+            if (args.discard_offline and number == args.tau) or number == 0:  # 0: a repeat without offline episodes
                 agents.buffer.added = 0
             agents.loss_sum.zero_()
             agents.q_sum.zero_()

@@ -30,7 +30,7 @@ from envs.errors import Failure, UsageError, run_command_line
 from envs.files import write_text, written_whole
 
 HYPER_PARAMETERS = ("gamma", "epsilon", "learning_rate", "batch_size", "buffer_size", "hidden_size", "iteration_steps")
-HYPER_PARAMETERS += ("smoothing", "offline_target_update_interval")
+HYPER_PARAMETERS += ("smoothing",)
 """What the runs of one learner in one environment share, whatever the protocol."""
 PRODUCTS = ("results/audit.csv", "results/audit.md")
 """Made from the authors' files, which are not shipped."""

@@ -29,7 +29,7 @@ from matplotlib.patches import Patch
 
 import envs
 from analysis.colours import BLACK, BLUE, GREY, ORANGE, SKY
-from analysis.fidelity import UNCHANGED_ARMS, UNCHANGED_ENVIRONMENTS
+from analysis.fidelity import UNCHANGED_ENVIRONMENTS
 from analysis.judging import Judged, end_of, fine, judge, largest_ratio, mean_end, pooled, read_claims, times
 from analysis.measures import AFTER, END, LAST, STEPS, STEPS_AFTER, SUM, UPDATES_AFTER, Pair
 from analysis.plotting import STYLE, save_figure
@@ -105,7 +105,6 @@ def introduction(judged: list[Judged], content: dict[str, Any], priors_follow: b
     decided = [one for one in judged if one.verdict != OPEN]
     known = sum(bool(one.claim.get("known")) for one in decided)
     asked = sum(one.claim["source"].startswith("ours") for one in judged)
-    arms = ", ".join(f"`{arm}`" for arm in UNCHANGED_ARMS)
     where = ", ".join(envs.get(env).title for env in UNCHANGED_ENVIRONMENTS)
     more = " The second paper's claims follow in a section of their own." if priors_follow else ""
     return f"""\
@@ -122,9 +121,9 @@ stratified bootstrap interval], (over how many environments); of the claim of a 
 optimum, how far the last evaluations have come from random play to it. The last number is of the return per evaluation
 without the LLM's own, as far as both arms have taken as many environment steps, and decides nothing. Published LORO is
 one chain of five repeats, and has no interval. Where an arm was not run under the released protocol, our `paper` run
-stands for it if the protocol changes nothing that the arm learns from or is measured by ({arms} in {where}); the LLM's
-own episodes are the same; elsewhere there is no number. A mean with a single chain in it has no interval. Where two
-arms are not measured alike, the environment is left out and named below. Where
+stands for it if the protocol changes nothing that the arm learns from or is measured by (online RL in {where});
+the LLM's own episodes are the same; elsewhere there is no number. A mean with a single chain in it has no interval.
+Where two arms are not measured alike, the environment is left out and named below. Where
 arms were trained again with other seeds, what these do not confirm is open.{more}"""
 
 

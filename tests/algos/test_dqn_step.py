@@ -182,6 +182,10 @@ PAPER = {"shifted": False, "cutoff_as_terminal": False, "discard_offline": False
             {**RELEASED, "carry_over": 5, "target_update_interval": 200, "eval_episodes": 1},
         ),
         ("cartpole", "online", "released", {"carry_over": 1, "target_update_interval": 1000, "eval_episodes": 1}),
+        ("cartpole", "loro", "released", {"offline_target_update_interval": 200}),
+        ("cartpole", "pretrain-random", "paper", {"discard_offline": False, "offline_target_update_interval": 200}),
+        ("cartpole", "pretrain-random", "released", {"discard_offline": False, "offline_target_update_interval": 1000}),
+        ("cliff-walking", "pretrain-on-policy", "released", {"offline_target_update_interval": 1000}),
         ("cliff-walking", "loro", "paper", {"eval_episodes": 1, "eval_horizon": 200, "iterations": 200}),
         ("represented-pong", "loro", "paper", {"eval_episodes": 1, "eval_horizon": 200, "double_step": False}),
         ("represented-pong", "loro", "released", {"eval_episodes": 1, "eval_horizon": 0, "double_step": True}),
@@ -192,7 +196,7 @@ PAPER = {"shifted": False, "cutoff_as_terminal": False, "discard_offline": False
     ],
 )
 def test_protocols_are_the_design_s_table(env, arm, protocol, expected):
-    dataset = None if arm == "online" else Path("d")
+    dataset = None if arm in ("online", "pretrain-on-policy") else Path("d")
     args = dqn.Args(output=Path("x.csv"), env=env, arm=arm, protocol=protocol, dataset=dataset)
     resolved = dqn.resolve(args)
     assert {name: getattr(resolved, name) for name in expected} == expected

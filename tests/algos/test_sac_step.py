@@ -174,7 +174,8 @@ PAPER |= {"eval_episodes": 10, "exploration": "sample", "unscaled_actions": Fals
         ("online", "paper", PAPER),
         ("loro", "released", {**RELEASED, "carry_over": 5}),
         ("mix", "released", {**RELEASED, "carry_over": 1}),
-        ("online", "released", {**RELEASED, "carry_over": 1}),
+        ("online", "released", {**RELEASED, "carry_over": 1, "discard_offline": False}),
+        ("pretrain-random", "released", {**RELEASED, "carry_over": 1, "discard_offline": False}),
     ],
 )
 def test_protocols_are_the_design_s_table(arm, protocol, expected):

@@ -442,6 +442,8 @@ def test_a_repeat_may_go_on_after_what_is_recorded(algorithm, env, arm, tmp_path
         ("dqn", ["--first-seed", "-1"]),
         ("dqn", ["--iterations", "0"]),
         ("dqn", ["--offline-target-update-interval", "0"]),
+        ("dqn", ["--discard-offline", "True"]),
+        ("sac", ["--discard-offline", "True", "--env", "pendulum"]),
         ("sac", ["--smoothing", "nan", "--env", "pendulum"]),
         ("ppo", ["--gamma", "inf"]),
     ],

@@ -193,7 +193,7 @@ def test_a_policy_that_does_not_learn_needs_no_settings(monkeypatch, tmp_path):
 
 
 SHARED = ["gamma", "epsilon", "learning_rate", "batch_size", "buffer_size", "hidden_size", "iteration_steps"]
-SHARED += ["smoothing", "offline_target_update_interval"]
+SHARED += ["smoothing"]
 
 
 @pytest.mark.parametrize("name", SHARED)
