@@ -133,6 +133,9 @@ def resolve(args: Args) -> Args:
     args.epsilon = of_arm[args.arm][1] if args.epsilon is None else args.epsilon
     args.eval_env = args.eval_env or args.env
     check_ranges(args)
+    if args.eval_env not in (args.env, f"{args.env}-unseen"):
+        places = f"there or in its unseen part, {args.env}-unseen, where it has one"
+        raise UsageError(f"--eval-env {args.eval_env}: what learns in {args.env} is evaluated {places}.")
     if args.k != "all" and args.k < 1:
         raise UsageError(f"--k must be at least 1, or all, not {args.k}: without a proposal there is no action.")
     if (args.arm == "dqn-prior") != (args.prior is not None):

@@ -122,6 +122,9 @@ def resolve(args: Args) -> Args:
     """Check `args` and fill in what they leave open."""
     args.eval_env = args.eval_env or args.env
     check_ranges(args)
+    if args.eval_env not in (args.env, f"{args.env}-unseen"):
+        places = f"there or in its unseen part, {args.env}-unseen, where it has one"
+        raise UsageError(f"--eval-env {args.eval_env}: what learns in {args.env} is evaluated {places}.")
     if (args.arm == "ppo-prior") != (args.prior is not None):
         raise UsageError(f"Arm '{args.arm}': --prior is for the arm ppo-prior, which needs it.")
     if args.device == "cuda" and not torch.cuda.is_available():

@@ -112,7 +112,8 @@ class Prior:
         `temperature`, `length_normalised` and `calibrated` turn scores into probabilities; calibrated ones are taken
         relative to those of the same actions where nothing is told (Zhao et al. 2021, arXiv 2102.09690), which is one
         more text for each list of actions. `on_zeros`: what to do where none of the replies named an action.
-        Raises UsageError for a file of another environment or another prompt.
+        Raises UsageError for a file of another environment or another prompt, and where one without scores is to be
+        read in another way.
         """
         if temperature <= 0:
             raise UsageError(f"The prior's temperature must be positive, not {temperature}.")
@@ -127,6 +128,12 @@ class Prior:
         asks = self.header.get("way") in ("score", "sample")
         if not asks and self.header.get("way") not in ("uniform", "table", "rule"):
             raise Failure(f"{path} is no prior: its first line has no way of score, sample, uniform, table or rule.")
+        read_another_way = (temperature, length_normalised, calibrated) != (1.0, False, False)
+        if read_another_way and self.header["way"] != "score":
+            raise UsageError(
+                f"The prior {path} holds no log-probabilities ({self.header['way']}): --prior-temperature, "
+                "--length-normalised and --calibrated are for priors that were scored."
+            )
         here = {"file": str(game.prompt_file), "sha256": sha256(game.prompt_file)}
         if asks and self.header.get("prompt") != here:
             raise UsageError(

@@ -57,7 +57,9 @@ def make(name: str, horizon: int | None = None, **options: Any) -> gymnasium.Env
 
 @cache
 def check_usable(name: str) -> None:
-    """Raise UsageError where an environment's observations or actions are of a kind that no learner here reads."""
+    """Raise UsageError where an environment's observations or actions are of a kind that its learner does not read."""
+    learner = get(name).learner
+    reads, acts = {"dqn": ((Discrete, Box), Discrete), "sac": (Box, Box)}[learner]
     with closing(gymnasium.make(get(name).gym_id, disable_env_checker=True)) as env:
         observation, _ = env.reset(seed=0)
     for kind, space in (("observations", env.observation_space), ("actions", env.action_space)):
@@ -68,6 +70,9 @@ def check_usable(name: str) -> None:
                 f"Environment '{name}' has {kind} in {space}: they must be numbered from 0 (Discrete), or a Box of one "
                 "dimension in float32; gymnasium's wrappers turn most others into one of these."
             )
+    if not (isinstance(env.observation_space, reads) and isinstance(env.action_space, acts)):
+        spaces = f"observations in {env.observation_space} and actions in {env.action_space}"
+        raise UsageError(f"Environment '{name}' has {spaces}: not what algos.{learner}, its learner, is for.")
     if not env.observation_space.contains(observation):
         kind = getattr(observation, "dtype", type(observation).__name__)
         begins = f"Environment '{name}' begins with {observation!r} ({kind})"

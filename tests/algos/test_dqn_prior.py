@@ -308,6 +308,7 @@ def test_without_an_action_nothing_can_be_proposed(tmp_path):
         (["--env", "pendulum"], "Unknown environment 'pendulum'"),
         (["--encoder", "models/none"], "There is no encoder in models/none"),
         (["--iteration-steps", 0], "--iteration-steps must be at least 1"),
+        (["--eval-env", "overcooked-salad"], "overcooked-tomato is evaluated there or in its unseen part"),
     ],
 )
 def test_bad_arguments(arguments, sentence, tmp_path, monkeypatch, capsys):
@@ -323,6 +324,14 @@ def test_a_prior_of_zeros_is_told_in_a_sentence(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         run([*QUICK, "--arm", "dqn-prior", "--prior", path, "--output", tmp_path / "x.csv"], monkeypatch)
     assert stopped.value.code == 1 and "zero for every action" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("reading", [["--calibrated"], ["--length-normalised"], ["--prior-temperature", 0.5]])
+def test_a_prior_without_scores_is_not_read_as_if_it_had_them(reading, tmp_path, monkeypatch, capsys):
+    path = write_table(tmp_path / "table.jsonl", lambda _: np.full(5, 0.2), TextGame(TOMATO))
+    with pytest.raises(SystemExit) as stopped:
+        run([*QUICK, "--arm", "dqn-prior", "--prior", path, *reading, "--output", tmp_path / "x.csv"], monkeypatch)
+    assert stopped.value.code == 2 and "holds no log-probabilities (table)" in capsys.readouterr().err
 
 
 def test_a_wrong_wheel_of_the_encoder_is_refused(tmp_path, monkeypatch, capsys):

@@ -139,6 +139,9 @@ class Unusual(gymnasium.Env):
         return self.reset()[0], 0.0, True, False, {}
 
 
+SPEEDS = Box(-1, 1, (3,))
+
+
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
@@ -150,11 +153,15 @@ class Unusual(gymnasium.Env):
         ({"observations": Box(0, 1, (3,)), "first": np.zeros(3)}, "(float64), not in its Box"),
         ({"observations": Discrete(4), "first": 7}, "begins with 7 (int), not in its Discrete(4)"),
         ({"observations": Discrete(4)}, None),
-        ({"observations": Box(-1, 1, (3,)), "actions": Box(-1, 1, (2,))}, None),
+        ({"observations": SPEEDS, "actions": Box(-1, 1, (2,)), "learner": "sac"}, None),
+        ({"observations": SPEEDS, "actions": Box(-1, 1, (2,))}, "(2,), float32): not what algos.dqn, its learner"),
+        ({"observations": SPEEDS, "learner": "sac"}, "and actions in Discrete(2): not what algos.sac"),
+        ({"observations": Discrete(4), "actions": Box(-1, 1, (2,)), "learner": "sac"}, "not what algos.sac"),
     ],
 )
 def test_an_environment_that_no_learner_can_read_is_refused(monkeypatch, parts, words):
-    environment = Environment("unusual", "Unusual", "", 5, 3, "dqn", lambda observation: {})
+    parts = dict(parts)
+    environment = Environment("unusual", "Unusual", "", 5, 3, parts.pop("learner", "dqn"), lambda observation: {})
     monkeypatch.setitem(envs.ENVIRONMENTS, "unusual", environment)
     monkeypatch.setitem(
         gymnasium.registry, environment.gym_id, EnvSpec(environment.gym_id, lambda **_: Unusual(**parts))
