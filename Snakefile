@@ -306,12 +306,14 @@ use rule train as train_again with:
 
 
 # Runs beside the grid that answer one question each. Is our PPO sound? As long as CleanRL and Stable-Baselines3 train it
-# (CartPole-v1 490 of 500, Pendulum -250). Is it the LLM, or LORO's own target network? Online RL with it. Is it what the
-# authors' repeats learnt after the 300 iterations that are plotted? One chain, a core's hour long. Do the learners of
-# d3rlpy, the authors' library, fare better where a network is handed on? Twelve chains of ours, twelve of theirs.
+# (CartPole-v1 490 of 500, Pendulum -250). Is it PPO that solves MountainCar, or what it reads? Without normalisation.
+# Is it the LLM, or LORO's own target network? Online RL with it. Is it what the authors' repeats learnt after the 300
+# iterations that are plotted? One chain, a core's hour long. Do the learners of d3rlpy, the authors' library, fare
+# better where a network is handed on? Twelve chains of ours, twelve of theirs.
 REFERENCES = {
     "ppo-cartpole": "ppo --env cartpole --horizon 500 --iteration-steps 10000 --iterations 30 --eval-episodes 20",
     "ppo-pendulum": "ppo --env pendulum --iteration-steps 20000 --iterations 50 --eval-episodes 20",
+    "ppo-unnormalized-mountain-car": "ppo --env mountain-car --no-normalize",
     "online-target-cartpole": "dqn --env cartpole --arm online --target-update-interval 200",
     "online-target-cliff-walking": "dqn --env cliff-walking --arm online --target-update-interval 200",
     "long-repeats-mountain-car": "dqn --env mountain-car --arm loro --protocol released --carry-over 2"
