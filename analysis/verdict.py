@@ -14,7 +14,7 @@ second paper, on LLM priors, follow in a section of their own (analysis/prior_ve
 whose scale is another.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +237,33 @@ def row_of(judged: Judged) -> list[str]:
     return [judged.claim["claim"], *numbers, f"**{judged.verdict}**", judged.evidence]
 
 
+def first_repeats(pair: Pair) -> Pair:
+    """Return a pair of which every chain has only its first repeat left."""
+    ours, theirs = (replace(run, table=run.table[run.table.repeat == 0]) for run in pair.runs)
+    return replace(pair, ours=ours, theirs=theirs)
+
+
+def first_repeat_lines(judged: list[Judged]) -> list[str]:
+    """Return the section on fresh warm starts under `released`; nothing where no chain is handed on."""
+    rows = []
+    for one in judged:
+        pairs = one.counted("released")
+        if one.claim["kind"] == "factor" or all(run.table.repeat.nunique() == 1 for pair in pairs for run in pair.runs):
+            continue
+        first = [first_repeats(pair) for pair in pairs]
+        means = [pooled(pairs), pooled(first), pooled(first, AFTER)]
+        rows.append([one.claim["claim"], *(with_interval(*mean, signed(3)) for mean in means), str(len(pairs))])
+    if not rows:
+        return []
+    head = ["claim", "all repeats", "first repeats", f"first repeats, {AFTER}", "environments"]
+    told = (
+        "The later repeats of a chain begin with a network that has been trained; its first alone is a fresh warm "
+        "start. Means over environments of the difference of normalised scores [95% interval over chains]; the claims "
+        "that are differences of two arms. They decide nothing."
+    )
+    return ["## By first repeats alone, protocol `released`", "", flowed(told), "", *table_lines(head, rows), ""]
+
+
 def markdown(judged: list[Judged], content: dict[str, Any], on_priors: list[str]) -> str:
     """Return the page: the table of verdicts, each claim environment by environment, the second paper's claims."""
     head = ["claim", *SUMMARIES, "verdict", "why"]
@@ -261,6 +288,7 @@ def markdown(judged: list[Judged], content: dict[str, Any], on_priors: list[str]
     ]
     for one in judged:
         lines += environment_lines(one)
+    lines += first_repeat_lines(judged)
     return "\n".join([*lines, *on_priors]).rstrip() + "\n"
 
 

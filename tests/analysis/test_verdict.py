@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import gymnasium
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -606,3 +607,38 @@ def test_the_optimum_of_frozen_lake_is_what_value_iteration_says():
 def test_no_optimum_is_beyond_what_can_be_returned():
     optima = yaml.safe_load(Path("config/claims.yaml").read_text())["optima"]
     assert all(optimum <= BOUNDS[env][1] for env, optimum in optima.items())
+
+
+def test_fresh_warm_starts_are_told_apart_from_what_later_repeats_make_of_them(tmp_path):
+    """Two warm-up iterations at 10; then first repeats earn 20 less than online RL, and all five 20 more."""
+    later = np.array([30, 80, 80, 80, 80])[None, :, None] * np.ones((3, 1, 28))
+    chains = np.concatenate([np.full((3, 5, 2), 10), later], axis=2)
+    paths = [
+        write_run(tmp_path, "released", "cartpole", ARM, chains),
+        write_run(tmp_path, "released", "cartpole", OTHER, returns(50, spread=0)),
+    ]
+    judged = judge(read_runs(paths), kind="greater", against=OTHER)
+    [row] = [line for line in verdict.first_repeat_lines([judged]) if line.startswith("| c |")]
+    expected = [(28 * gain + 2 * -40) / 30 / 100 for gain in (20, -20)] + [-20 / 100]
+    assert row == "| c | " + " | ".join(f"{x:+.3f} [{x:+.3f}, {x:+.3f}]".replace("-", "−") for x in expected) + " | 1 |"
+    assert not verdict.first_repeat_lines([judge(read_runs(paths[1:]), kind="greater", against=OTHER)])
+
+
+def test_no_plan_reaches_the_flag_of_mountain_car_in_fewer_steps_than_its_bound():
+    """Thrust away from the flag, then towards it, then away: every pair of switches, from starts all over the range."""
+    fewest = -BOUNDS["mountain-car"][1]
+    env = gymnasium.make("MountainCar-v0").unwrapped
+    env.reset(seed=0)
+    env.state = (-0.4, 0.0)
+    ends = [env.step(0 if step < 30 else 2)[2] for step in range(fewest)]
+    assert ends == [False] * (fewest - 1) + [True]
+    position, first, second = (x.ravel() for x in np.meshgrid(np.linspace(-0.6, -0.4, 41), range(84), range(84)))
+    for thrust in (-1, 1):
+        place, speed, arrived = position.copy(), np.zeros(len(position)), np.zeros(len(position), dtype=bool)
+        for step in range(fewest - 1):
+            sign = np.where((step >= first) & (step < first + second), -thrust, thrust)
+            speed = np.clip(speed + 0.001 * sign - 0.0025 * np.cos(3 * place), -0.07, 0.07)
+            place = np.clip(place + speed, -1.2, 0.6)
+            speed = np.where((place <= -1.2) & (speed < 0), 0, speed)
+            arrived |= place >= 0.5
+        assert not arrived.any()
