@@ -34,6 +34,6 @@ BOUNDS = {
     "pendulum": (-3300, 0),
     "represented-pong": (-21, 21),
 }
-"""No evaluation's return lies outside: 200 falls off the cliff and the shortest path, a step paid each; the fewest steps
-from MountainCar's best start, with thrust away from the flag and then towards it; Pendulum's costs of at most
+"""No evaluation's return lies outside: 200 falls off the cliff and the shortest path, a step paid each; the fewest
+steps from MountainCar's best start, with thrust away from the flag and then towards it; Pendulum's costs of at most
 pi^2 + 0.1 * 8^2 + 0.001 * 2^2 = 16.3 a step. Not all of these are reached by any policy."""
