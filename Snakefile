@@ -307,7 +307,7 @@ use rule train as train_again with:
 
 # Runs beside the grid that answer one question each. Is our PPO sound? As long as CleanRL and Stable-Baselines3 train it
 # (CartPole-v1 490 of 500, Pendulum -250). Is it PPO that solves MountainCar, or what it reads? Without normalisation.
-# Is it the LLM, or LORO's own target network? Online RL with it. Is it what the authors' repeats learnt after the 300
+# Is it the LLM, or LORO's own target network? Online RL with it; and LORO with online RL's while it pretrains. Is it what the authors' repeats learnt after the 300
 # iterations that are plotted? One chain, a core's hour long. Do the learners of d3rlpy, the authors' library, fare
 # better where a network is handed on? Twelve chains of ours, twelve of theirs.
 REFERENCES = {
@@ -316,6 +316,7 @@ REFERENCES = {
     "ppo-unnormalized-mountain-car": "ppo --env mountain-car --no-normalize",
     "online-target-cartpole": "dqn --env cartpole --arm online --target-update-interval 200",
     "online-target-cliff-walking": "dqn --env cliff-walking --arm online --target-update-interval 200",
+    "loro-offline-target-cartpole": "dqn --env cartpole --arm loro --offline-target-update-interval 1000",
     "long-repeats-mountain-car": "dqn --env mountain-car --arm loro --protocol released --carry-over 2"
     " --repeat-iterations 6000 --seeds 1",
     "two-repeats-cartpole": "dqn --env cartpole --arm loro --protocol released --carry-over 2 --first-seed 20 --seeds 12",
