@@ -89,6 +89,7 @@ localrules:
     fetch_llm,
     import_released,
     random_episodes,
+    other_random_episodes,
     llm_policy,
     random_policy,
     audit,
@@ -225,9 +226,23 @@ rule random_episodes:
     params:
         folder=subpath(output[0], parent=True),
         episodes=config["episodes"]["random"],
+        seed=0,
     shell:
-        "python -m algos.collect --env {wildcards.env} --model random --episodes {params.episodes}"
+        "python -m algos.collect --env {wildcards.env} --model random --episodes {params.episodes} --seed {params.seed}"
         " --output {params.folder} > {log} 2>&1"
+
+
+use rule random_episodes as other_random_episodes with:
+    message:
+        "A random policy plays {wildcards.env} again"
+    output:
+        f"{TREE}/results/datasets/{{env}}/random-again/meta.json",
+    log:
+        f"{TREE}/logs/datasets/{{env}}_random-again.log",
+    params:
+        folder=subpath(output[0], parent=True),
+        episodes=config["episodes"]["random"],
+        seed=1,
 
 
 # --- Runs ------------------------------------------------------------------------------------------------------------
@@ -307,9 +322,10 @@ use rule train as train_again with:
 
 # Runs beside the grid that answer one question each. Is our PPO sound? As long as CleanRL and Stable-Baselines3 train it
 # (CartPole-v1 490 of 500, Pendulum -250). Is it PPO that solves MountainCar, or what it reads? Without normalisation.
-# Is it the LLM, or LORO's own target network? Online RL with it; and LORO with online RL's while it pretrains. Is it what the authors' repeats learnt after the 300
-# iterations that are plotted? One chain, a core's hour long. Do the learners of d3rlpy, the authors' library, fare
-# better where a network is handed on? Twelve chains of ours, twelve of theirs.
+# Is it the LLM, or LORO's own target network? Online RL with it. Is it pretraining, or how often the target network is
+# copied meanwhile? LORO with online RL's interval. Is it random play, or these ten episodes? Ten others. Is it what the
+# authors' repeats learnt after the 300 iterations that are plotted? One chain, a core's hour long. Do the learners of
+# d3rlpy, the authors' library, fare better where a network is handed on? Twelve chains of ours, twelve of theirs.
 REFERENCES = {
     "ppo-cartpole": "ppo --env cartpole --horizon 500 --iteration-steps 10000 --iterations 30 --eval-episodes 20",
     "ppo-pendulum": "ppo --env pendulum --iteration-steps 20000 --iterations 50 --eval-episodes 20",
@@ -317,6 +333,7 @@ REFERENCES = {
     "online-target-cartpole": "dqn --env cartpole --arm online --target-update-interval 200",
     "online-target-cliff-walking": "dqn --env cliff-walking --arm online --target-update-interval 200",
     "loro-offline-target-cartpole": "dqn --env cartpole --arm loro --offline-target-update-interval 1000",
+    "other-random-frozen-lake": "dqn --env frozen-lake --arm pretrain-random --first-seed 10 --seeds 20",
     "long-repeats-mountain-car": "dqn --env mountain-car --arm loro --protocol released --carry-over 2"
     " --repeat-iterations 6000 --seeds 1",
     "two-repeats-cartpole": "dqn --env cartpole --arm loro --protocol released --carry-over 2 --first-seed 20 --seeds 12",

@@ -267,9 +267,12 @@ def all_replicated_runs(prefix):
 
 
 def reference_data(wildcards):
-    """The episodes that a reference run learns from, if any: those of the main figure's LLM."""
+    """The episodes that a reference run learns from, if any: those of the main figure's LLM, or other random ones."""
     words = REFERENCES[wildcards.reference].split()
-    return dataset(words[words.index("--env") + 1], MAIN_LLM) if "loro" in words else []
+    env = words[words.index("--env") + 1]
+    if "pretrain-random" in words:
+        return f"{TREE}/results/datasets/{env}/random-again/meta.json"
+    return dataset(env, MAIN_LLM) if "loro" in words else []
 
 
 def reference_arguments(wildcards, input):
