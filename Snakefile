@@ -332,7 +332,10 @@ REFERENCES = {
     "ppo-unnormalized-mountain-car": "ppo --env mountain-car --no-normalize",
     "online-target-cartpole": "dqn --env cartpole --arm online --target-update-interval 200",
     "online-target-cliff-walking": "dqn --env cliff-walking --arm online --target-update-interval 200",
-    "loro-offline-target-cartpole": "dqn --env cartpole --arm loro --offline-target-update-interval 1000",
+    **{
+        f"loro-offline-target-{env}": f"dqn --env {env} --arm loro --offline-target-update-interval 1000"
+        for env in ("cartpole", "cliff-walking", "frozen-lake")
+    },
     "other-random-frozen-lake": "dqn --env frozen-lake --arm pretrain-random --first-seed 10 --seeds 20",
     "long-repeats-mountain-car": "dqn --env mountain-car --arm loro --protocol released --carry-over 2"
     " --repeat-iterations 6000 --seeds 1",
