@@ -240,8 +240,6 @@ use rule random_episodes as other_random_episodes with:
     log:
         f"{TREE}/logs/datasets/{{env}}_random-again.log",
     params:
-        folder=subpath(output[0], parent=True),
-        episodes=config["episodes"]["random"],
         seed=1,
 
 

@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +79,11 @@ class Run:
 
     def first_repeats(self) -> np.ndarray:
         """Return `eval_return` of each seed's first repeat alone [seeds, iterations]."""
-        first = self.table[self.table.repeat == self.table.repeat.min()]
-        return first.pivot_table(index="seed", columns="iteration", values="eval_return").to_numpy()
+        return self.without_later_repeats().curves()
+
+    def without_later_repeats(self) -> "Run":
+        """Return the run with each seed's first repeat alone."""
+        return replace(self, table=self.table[self.table.repeat == self.table.repeat.min()])
 
     def mean_return(self) -> float:
         """Return the mean over all rows: of a policy run, the mean return of its episodes."""

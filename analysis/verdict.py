@@ -14,7 +14,7 @@ second paper, on LLM priors, follow in a section of their own (analysis/prior_ve
 whose scale is another.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -237,12 +237,6 @@ def row_of(judged: Judged) -> list[str]:
     return [judged.claim["claim"], *numbers, f"**{judged.verdict}**", judged.evidence]
 
 
-def first_repeats(pair: Pair) -> Pair:
-    """Return a pair of which every chain has only its first repeat left."""
-    ours, theirs = (replace(run, table=run.table[run.table.repeat == 0]) for run in pair.runs)
-    return replace(pair, ours=ours, theirs=theirs)
-
-
 def first_repeat_lines(judged: list[Judged]) -> list[str]:
     """Return the section on fresh warm starts under `released`; nothing where no chain is handed on."""
     rows = []
@@ -250,7 +244,8 @@ def first_repeat_lines(judged: list[Judged]) -> list[str]:
         pairs = one.counted("released")
         if one.claim["kind"] == "factor" or all(run.table.repeat.nunique() == 1 for pair in pairs for run in pair.runs):
             continue
-        first = [first_repeats(pair) for pair in pairs]
+        runs = [[run.without_later_repeats() for run in pair.runs] for pair in pairs]
+        first = [Pair(pair.env, *both) for pair, both in zip(pairs, runs, strict=True)]
         means = [pooled(pairs), pooled(first), pooled(first, AFTER)]
         rows.append([one.claim["claim"], *(with_interval(*mean, signed(3)) for mean in means), str(len(pairs))])
     if not rows:
