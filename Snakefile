@@ -34,7 +34,7 @@ from analysis.configuration import (
     shipped_episodes,
 )
 from analysis.figure_lines import KINDS, SIZES, figures_of, runs_of
-from analysis.protocols import DIFFERENCES, difference_of, repeats_of
+from analysis.protocols import DIFFERENCES, SELDOM, difference_of, repeats_of
 
 if "environments" not in config:  # no --configfile given: the paper
 
@@ -48,6 +48,7 @@ if mistake := mistake_in(config):
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
 TREE = config["tree"]
 config.setdefault("replications", {})
+config.setdefault("offline_target", [])
 ENVIRONMENTS = config["environments"]
 MAIN_LLM, TAU, PRETRAIN_STEPS = (config["main"][key] for key in ("llm", "tau", "pretrain_steps"))
 RELEASED_LLMS = [name for name, llm in config["llms"].items() if llm["source"] == "released"]
@@ -108,6 +109,8 @@ localrules:
     defects,
     fresh_coverage_figure,
     coverage_figure,
+    fresh_offline_target,
+    offline_target,
     fresh_replication,
     replication_of,
     fresh_verdict,
@@ -145,6 +148,7 @@ rule all:
         f"{TREE}/results/tables/comparison.md",
         [f"{TREE}/paper_figs/data_quality.pdf", f"{TREE}/results/tables/llm_policies.md"] if PLAYERS else [],
         f"{TREE}/paper_figs/defects.pdf" if config["defects"] else [],
+        f"{TREE}/paper_figs/offline_target.pdf" if seldom_runs("") else [],
         expand(f"{TREE}/results/tables/replication_{{env}}.md", env=config["replications"]),
         [f"{TREE}/results/{name}.md" for name in ("claims", "tables/fidelity", "tables/grid") if config["grid"]],
         f"{TREE}/paper_figs/coverage.pdf" if PLAYERS and COUNTABLE else [],
@@ -318,22 +322,38 @@ use rule train as train_again with:
         env="|".join(config["replications"]) or "none",
 
 
+# Runs that pretrain, with the target network copied as seldom meanwhile as online.
+use rule train as train_seldom with:
+    message:
+        "Training {wildcards.arm} in {wildcards.env}, the target network copied seldom"
+    output:
+        csv=f"{TREE}/results/offline-target/{{protocol}}/{{env}}/{{arm}}.csv",
+        json=f"{TREE}/results/offline-target/{{protocol}}/{{env}}/{{arm}}.json",
+        policy=f"{TREE}/results/offline-target/{{protocol}}/{{env}}/{{arm}}.policy.safetensors",
+    log:
+        f"{TREE}/logs/offline-target/{{protocol}}/{{env}}/{{arm}}.log",
+    benchmark:
+        f"{TREE}/benchmarks/offline-target/{{protocol}}/{{env}}/{{arm}}.tsv"
+    wildcard_constraints:
+        protocol="paper",
+        arm="|".join(map(re.escape, config["offline_target"])) or "none",
+    params:
+        arguments=lambda wildcards, input: (
+            f"{training_arguments(wildcards, input)} --offline-target-update-interval {SELDOM}"
+        ),
+
+
 # Runs beside the grid that answer one question each. Is our PPO sound? As long as CleanRL and Stable-Baselines3 train it
 # (CartPole-v1 490 of 500, Pendulum -250). Is it PPO that solves MountainCar, or what it reads? Without normalisation.
-# Is it the LLM, or LORO's own target network? Online RL with it. Is it pretraining, or how often the target network is
-# copied meanwhile? LORO with online RL's interval. Is it random play, or these ten episodes? Ten others. Is it what the
-# authors' repeats learnt after the 300 iterations that are plotted? One chain, a core's hour long. Do the learners of
-# d3rlpy, the authors' library, fare better where a network is handed on? Twelve chains of ours, twelve of theirs.
+# Is it the LLM, or LORO's own target network? Online RL with it. Is it random play, or these ten episodes? Ten others.
+# Is it what the authors' repeats learnt after the 300 iterations that are plotted? One chain, a core's hour long. Do the
+# learners of d3rlpy, the authors' library, fare better where a network is handed on? Twelve chains of ours, of theirs.
 REFERENCES = {
     "ppo-cartpole": "ppo --env cartpole --horizon 500 --iteration-steps 10000 --iterations 30 --eval-episodes 20",
     "ppo-pendulum": "ppo --env pendulum --iteration-steps 20000 --iterations 50 --eval-episodes 20",
     "ppo-unnormalized-mountain-car": "ppo --env mountain-car --no-normalize",
     "online-target-cartpole": "dqn --env cartpole --arm online --target-update-interval 200",
     "online-target-cliff-walking": "dqn --env cliff-walking --arm online --target-update-interval 200",
-    **{
-        f"loro-offline-target-{env}": f"dqn --env {env} --arm loro --offline-target-update-interval 1000"
-        for env in ("cartpole", "cliff-walking", "frozen-lake")
-    },
     "other-random-frozen-lake": "dqn --env frozen-lake --arm pretrain-random --first-seed 10 --seeds 20",
     "long-repeats-mountain-car": "dqn --env mountain-car --arm loro --protocol released --carry-over 2"
     " --repeat-iterations 6000 --seeds 1",
@@ -542,6 +562,41 @@ use rule fresh_defects as defects with:
         f"{TREE}/logs/shipped/tables/{{defects}}.log",
     wildcard_constraints:
         defects="defects",
+
+
+rule fresh_offline_target:
+    message:
+        "The target network while pretraining"
+    input:
+        claims="config/claims.yaml",
+        runs=often_runs(f"{TREE}/"),
+        seldom=seldom_runs(f"{TREE}/"),
+    output:
+        csv=f"{TREE}/results/tables/offline_target.csv",
+        md=f"{TREE}/results/tables/offline_target.md",
+        pdf=f"{TREE}/paper_figs/offline_target.pdf",
+        png=f"{TREE}/paper_figs/offline_target.png",
+    log:
+        f"{TREE}/logs/tables/offline_target.log",
+    shell:
+        "python -m analysis.offline_target --claims {input.claims} --runs {input.runs} --seldom {input.seldom}"
+        " --output {output.csv} --figure {output.pdf} > {log} 2>&1"
+
+
+use rule fresh_offline_target as offline_target with:
+    input:
+        claims="config/claims.yaml",
+        runs=there(often_runs("")),
+        seldom=there(seldom_runs("")),
+    output:
+        csv="results/tables/{offline_target}.csv",
+        md="results/tables/{offline_target}.md",
+        pdf="paper_figs/{offline_target}.pdf",
+        png=shown("paper_figs/{offline_target}.png", "offline_target", "4 Beyond the paper"),
+    log:
+        f"{TREE}/logs/shipped/tables/{{offline_target}}.log",
+    wildcard_constraints:
+        offline_target="offline_target",
 
 
 rule fresh_replication:
@@ -813,6 +868,7 @@ rule figures:
         "results/tables/scores.md",
         "results/tables/fidelity.md",
         "results/tables/cost.md",
+        "paper_figs/offline_target.pdf" if there(seldom_runs("")) else [],
         expand("results/tables/replication_{env}.md", env=shipped_replications()),
         PRIOR_PRODUCTS,
 

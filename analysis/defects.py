@@ -27,15 +27,13 @@ from matplotlib.lines import Line2D
 import envs
 from analysis.colours import BLACK, BLUE, GREY, ORANGE
 from analysis.plotting import STYLE, save_figure
-from analysis.protocols import DIFFERENCES
+from analysis.protocols import DIFFERENCES, OFTEN, SELDOM
 from analysis.runs import Run, common_iterations, description, read_own_run, read_run
 from analysis.statistics import bootstrap_interval, difference_interval, difference_p_value
 from analysis.wording import number, p_value, table_lines, with_interval
 from envs.errors import UsageError, run_command_line
 from envs.files import check_outputs, write_text
 
-SELDOM, OFTEN = 1000, 200
-"""Updates between two copies to the target network: online RL's and LORO's in the released code."""
 WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
 WHOLE = {
     True: {"color": BLACK, "lw": 0.8, "ls": (0, (4, 2)), "label": "whole distance between the protocols"},

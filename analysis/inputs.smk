@@ -160,6 +160,22 @@ def defect_controls(prefix):
     return [f"{prefix}results/reference/{name}.csv" for name in names]
 
 
+def seldom_runs(prefix):
+    """List the runs that pretrain, with the target network copied seldom, where the learner has one to copy."""
+    there_is_one = [env for env in ENVIRONMENTS if envs.get(env).learner == "dqn"]
+    names = config["offline_target"]
+    return [f"{prefix}results/offline-target/paper/{env}/{name}.csv" for env in there_is_one for name in names]
+
+
+def often_runs(prefix):
+    """List what these are held against, and what the claims about them need: runs of `paper`."""
+    names = [
+        f"{prefix}results/runs/paper/{env}/{name}.csv" for env in ENVIRONMENTS for name in config["offline_target"]
+    ]
+    main = [run for env in ENVIRONMENTS for run in main_runs(prefix, env, {}) if "/runs/paper/" in run]
+    return list(dict.fromkeys([*main, *names]))
+
+
 def claimed_runs(prefix):
     """List the runs that the paper's claims are about, under both protocols."""
     runs = []
@@ -343,6 +359,7 @@ TABLES = {
     name: f"results/tables/{name}"
     for name in ("main", "grid", "scores", "fidelity", "data_quality", "defects", "coverage", "cost")
 }
+TABLES |= {"offline_target": "results/tables/offline_target"} if there(seldom_runs("")) else {}
 TABLES |= {f"replication_{env}": f"results/tables/replication_{env}" for env in shipped_replications()}
 TABLES |= {"claims": "results/claims", **SHIPPED_TABLES}
 

@@ -34,6 +34,8 @@ HYPER_PARAMETERS += ("smoothing",)
 """What the runs of one learner in one environment share, whatever the protocol."""
 PRODUCTS = ("results/audit.csv", "results/audit.md")
 """Made from the authors' files, which are not shipped."""
+BESIDE = ("replications", "offline-target")
+"""Trees of runs beside the grid's: with other seeds, with the target network copied as seldom as online."""
 COVERAGE = Path("results/coverage.csv")
 """Measured of final policies, which are not shipped."""
 
@@ -129,7 +131,7 @@ def main() -> None:
     if not runs:
         raise UsageError(f"There are no runs under {args.tree}/results/runs.")
     alike: dict[tuple[str, str], tuple[object, Path]] = {}
-    again = sorted((args.tree / "results/replications").glob("*/*/*.csv"))
+    again = [run for name in BESIDE for run in sorted((args.tree / "results" / name).glob("*/*/*.csv"))]
     for run in [*runs, *again]:
         described = check(run)
         if run.stem.split("_")[0] in POLICIES:

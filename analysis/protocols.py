@@ -16,6 +16,10 @@ CUT_OFF = tuple(name for name in ALL if name not in ("cartpole", "frozen-lake"))
 """Where an LLM's episodes may be cut off; the authors' all end by themselves in the two others."""
 
 
+OFTEN, SELDOM = 200, 1000
+"""Updates between two copies to the target network in the authors' code: LORO's, and the other arms'."""
+
+
 @dataclass(frozen=True)
 class Difference:
     """One row of the table of protocols (README)."""

@@ -117,6 +117,18 @@ def test_the_report_shows_what_is_shipped_of_what_the_configuration_asks_for(clo
     assert "replication_frozen-lake_table.html" in done.stdout and "replication_pendulum" not in done.stdout
 
 
+def test_the_target_network_is_copied_seldom_in_the_runs_for_that_and_in_no_others(clone):
+    done = snakemake(clone, "--dry-run", "--printshellcmds", "rerun/results/tables/offline_target.md")
+    assert done.returncode == 0, done.stdout + done.stderr
+    trained = re.findall(r"algos\.(\w+) --env (\S+) (.*) --output (\S+)", done.stdout)
+    seldom = [job for job in trained if "/offline-target/" in job[3]]
+    assert {job[0] for job in seldom} == {"dqn"} and len(seldom) == 5 * 7
+    assert all(("--offline-target-update-interval 1000" in job[2]) == (job in seldom) for job in trained)
+    assert {Path(job[3]).parts[-2:] for job in seldom} <= {
+        Path(job[3]).parts[-2:] for job in trained if job not in seldom
+    }
+
+
 def test_plain_snakemake_makes_everything_under_rerun(clone):
     everything = jobs(clone)
     main = 6 * (6 + 3)  # six arms, three of which the authors' code has
@@ -132,6 +144,7 @@ def test_plain_snakemake_makes_everything_under_rerun(clone):
     assert everything["train_again"] == (1 + 2) + (1 + 4) + (1 + 2) + (
         1 + 2
     )  # online RL and what surprised, with other seeds
+    assert everything["train_seldom"] == 5 * 7  # the environments of Double DQN; the runs of `offline_target`
     figures = 1 + 39 + 7  # all six together, the paper's, and the seven main ones over steps
     assert everything["fresh_main_figure"] + everything["fresh_grid_figure"] == figures
     assert everything["comparison"] == 1 and not {"main_figure", "grid_figure", "data_quality"} & set(everything)
