@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import tyro
 from matplotlib.axes import Axes
@@ -59,8 +60,8 @@ the protocol and the rule stay as they were, and the verdicts in [claims](../cla
 ARM_BY_ARM = """\
 Cumulative rewards, means over seeds, and their differences [95% bootstrap interval over independent seeds] (p-value of
 Welch's t-test, not corrected for being several). At equal steps: the return per evaluation after the warm-up, the LLM's
-own steps counted, every 1,000 minus online RL. Action value: the learner's mean estimate in the first iteration after
-pretraining, every 200 and every 1,000. Seeds: every 200, every 1,000, online RL."""
+own steps counted, every 1,000 minus online RL. Action value: the learner's mean estimate in the first iteration with
+updates after pretraining, every 200 and every 1,000. Seeds: every 200, every 1,000, online RL."""
 ON_AVERAGE = """\
 Means over the environments whose learner has a target network to copy, of the difference of normalised scores (0 random
 play, 1 an expert) [stratified bootstrap interval]."""
@@ -122,8 +123,12 @@ def told_of(name: str) -> str:
 
 
 def after_pretraining(run: Run) -> float:
-    """Return the mean action value in the first iteration that is learnt from, over batches and seeds."""
-    return float(run.table[run.table.iteration == run.tau].q_mean.mean())
+    """Return the mean action value in the first iteration with updates, over batches and seeds; NaN where none has any.
+
+    That is the iteration after pretraining, or a later one: updates wait until the buffer holds more than a batch.
+    """
+    means = run.table[run.table.iteration >= run.tau].groupby("iteration").q_mean.mean().dropna()
+    return float(means.iloc[0]) if len(means) else np.nan
 
 
 def rows_of(name: str, pairs: dict[str, Pair]) -> list[dict[str, Any]]:
@@ -192,7 +197,7 @@ def markdown(
     lines += ["", "## On average", "", flowed(ON_AVERAGE), ""]
     lines += table_lines(["arm", *COMPARED.values(), "environments"], averages(found))
     if not both:
-        return "\n".join(lines) + "\n"
+        return "\n".join([*lines, *missing_lines(found)]) + "\n"
     lines += ["", "## What the rule says", "", flowed(RULE), ""]
     rows: list[list[str]] = []
     head = ["claim", often, seldom, f"verdict, {often}", f"verdict, {seldom}", f"why, {seldom}"]
@@ -203,7 +208,15 @@ def markdown(
     judged = [ours.claim for ours, _ in both]
     if others := [f"*{claim['claim']}*" for claim in content["claims"] if claim not in judged]:
         lines += ["", flowed(f"Not computed, because of arms with other settings: {'; '.join(others)}.")]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *missing_lines(found)]) + "\n"
+
+
+def missing_lines(found: dict[tuple[str, str], dict[str, Pair]]) -> list[str]:
+    """Name the arms that were not trained in one of the environments, but in another; nothing where there are none."""
+    shown, names = (dict.fromkeys(part) for part in zip(*found, strict=True))
+    missing = {env: [told_of(name) for name in names if (env, name) not in found] for env in shown}
+    told = [f"- {envs.get(env).title}: {'; '.join(arms)}." for env, arms in missing.items() if arms]
+    return ["", f"## Not computed yet, every {SELDOM:,}", "", *told] if told else []
 
 
 def draw(found: dict[tuple[str, str], dict[str, Pair]]) -> plt.Figure:
@@ -227,7 +240,10 @@ def draw(found: dict[tuple[str, str], dict[str, Pair]]) -> plt.Figure:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "−"))
         axes.grid(axis="x", color="#E6E6E6", lw=0.5)
         axes.set_axisbelow(True)
-    figure.suptitle("difference from online RL, per evaluation, normalised; bars: 95% intervals", fontsize=7)
+    figure.suptitle(
+        "difference from online RL by the sum (the warm-up counted), per evaluation, normalised; bars: 95% intervals",
+        fontsize=7,
+    )
     handles = [Line2D([], [], color=c, marker="o", ms=3, lw=1.1, label=label) for c, label in INTERVALS.values()]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, **LEGEND)
     return figure

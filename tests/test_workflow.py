@@ -122,7 +122,7 @@ def test_the_target_network_is_copied_seldom_in_the_runs_for_that_and_in_no_othe
     assert done.returncode == 0, done.stdout + done.stderr
     trained = re.findall(r"algos\.(\w+) --env (\S+) (.*) --output (\S+)", done.stdout)
     seldom = [job for job in trained if "/offline-target/" in job[3]]
-    assert {job[0] for job in seldom} == {"dqn"} and len(seldom) == 5 * 7
+    assert {job[0] for job in seldom} == {"dqn"} and len(seldom) == 5 * 8
     assert all(("--offline-target-update-interval 1000" in job[2]) == (job in seldom) for job in trained)
     assert {Path(job[3]).parts[-2:] for job in seldom} <= {
         Path(job[3]).parts[-2:] for job in trained if job not in seldom
@@ -144,7 +144,7 @@ def test_plain_snakemake_makes_everything_under_rerun(clone):
     assert everything["train_again"] == (1 + 2) + (1 + 4) + (1 + 2) + (
         1 + 2
     )  # online RL and what surprised, with other seeds
-    assert everything["train_seldom"] == 5 * 7  # the environments of Double DQN; the runs of `offline_target`
+    assert everything["train_seldom"] == 5 * 8  # the environments of Double DQN; the runs of `offline_target`
     figures = 1 + 39 + 7  # all six together, the paper's, and the seven main ones over steps
     assert everything["fresh_main_figure"] + everything["fresh_grid_figure"] == figures
     assert everything["comparison"] == 1 and not {"main_figure", "grid_figure", "data_quality"} & set(everything)
