@@ -35,7 +35,7 @@ def report(chromium, request):
     context = chromium.new_context(viewport={"width": width, "height": height}, accept_downloads=True)
     context.set_offline(True)
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(120_000)
     asked, errors = [], []
     page.on("request", lambda one: asked.append(one.url))
     page.on("pageerror", lambda error: errors.append(str(error)))
