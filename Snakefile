@@ -910,13 +910,14 @@ use rule main_data_page as other_data_page with:
             "verdict": rules.verdict.input.runs + claimed_published_runs(wildcards),
             "data_quality": rules.data_quality.input,
             "defects": rules.defects.input.runs,
+            "offline_target": rules.offline_target.input.runs + rules.offline_target.input.seldom,
         }[wildcards.other],
     output:
         shown(f"{TREE}/report/{{other}}_data.html", "data", "6 Data behind the figures"),
     log:
         f"{TREE}/logs/report/{{other}}_data.log",
     wildcard_constraints:
-        other="verdict|data_quality|defects",
+        other="verdict|data_quality|defects|offline_target",
 
 
 rule table_page:
@@ -950,4 +951,5 @@ rule report_pages:
         rules.figures.input,
         expand(f"{TREE}/report/{{figure}}_data.html", figure=[*MAIN_FIGURES, *GRID_FIGURES]),
         expand(f"{TREE}/report/{{other}}_data.html", other=["verdict", "data_quality", "defects"]),
+        f"{TREE}/report/offline_target_data.html" if there(seldom_runs("")) else [],
         expand(f"{TREE}/report/{{table}}_table.html", table=TABLES),

@@ -159,7 +159,10 @@ def runs_table(runs: list[Run]) -> pd.DataFrame:
 
 
 def curves_table(runs: list[Run]) -> pd.DataFrame:
-    """Return the curves: a row for each iteration, for each run the mean over seeds and its interval, if it has one."""
+    """Return the curves: a row for each iteration, for each run the mean over seeds and its interval, if it has one.
+
+    Of two runs of one name, the second is told by its folder.
+    """
     several = len({run.env for run in runs}) > 1
     columns = {}
     for run in runs:
@@ -167,6 +170,8 @@ def curves_table(runs: list[Run]) -> pd.DataFrame:
             continue
         returns = run.curves()
         name = " ".join(part for part in (run.env if several else "", run.path.stem, run.protocol) if part)
+        if name in columns:
+            name += f" ({run.path.parents[2]})"
         columns[name] = returns.mean(axis=0)
         if len(returns) > 1 and run.protocol != "published":  # as in the figures: one chain has no interval
             columns[f"{name}, low"], columns[f"{name}, high"] = band(returns)

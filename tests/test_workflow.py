@@ -99,7 +99,7 @@ def test_a_figure_that_the_paper_does_not_have_is_refused_in_a_sentence(clone):
 
 
 def test_the_report_shows_the_data_behind_figures_of_every_kind(clone):
-    pages = ("verdict", "data_quality", "defects", "cartpole_main", "cartpole_mix")
+    pages = ("verdict", "data_quality", "defects", "offline_target", "cartpole_main", "cartpole_mix")
     done = snakemake(clone, "--cores", "2", *(f"rerun/report/{page}_data.html" for page in pages))
     assert done.returncode == 0, done.stderr
     content = (clone / "rerun/report/defects_data.html").read_text()

@@ -69,6 +69,18 @@ def test_the_runs_behind_a_figure_and_their_curves(tmp_path, monkeypatch):
     assert all(float(row[2]) <= float(row[1]) <= float(row[3]) for row in found[3:])
 
 
+def test_two_runs_of_one_name_both_show_their_curves(tmp_path, monkeypatch):
+    runs = [
+        write_run(tmp_path / folder, "paper", "cartpole", "loro_qwen-7b_tau1_n1000", np.full((2, 1, 3), level))
+        for folder, level in (("often", 5.0), ("seldom", 7.0))
+    ]
+    found = tables(make(tmp_path, monkeypatch, "--runs", *runs))
+    head, last = found[3], found[-1]
+    assert head[0] == "iteration" and len(set(head)) == len(head)
+    means = {name: value for name, value in zip(head, last, strict=True) if ", " not in name}
+    assert list(means.values()) == ["2", "5", "7"] and "seldom" in list(means)[2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "words"), [([], 2, "nothing to show"), (["--table", "broken.csv"], 1, "broken.csv")]
 )
