@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(workflow.basedir)))
 from snakemake.exceptions import WorkflowError
 
 import envs
-from analysis.arms import parts_of, read_name, run_name
+from analysis.arms import OTHER_RANDOM, parts_of, read_name, run_name
 from analysis.bins import countable
 from analysis.configuration import (
     episodes_of,
@@ -240,9 +240,9 @@ use rule random_episodes as other_random_episodes with:
     message:
         "A random policy plays {wildcards.env} again"
     output:
-        f"{TREE}/results/datasets/{{env}}/random-again/meta.json",
+        f"{TREE}/results/datasets/{{env}}/{OTHER_RANDOM}/meta.json",
     log:
-        f"{TREE}/logs/datasets/{{env}}_random-again.log",
+        f"{TREE}/logs/datasets/{{env}}_{OTHER_RANDOM}.log",
     params:
         seed=1,
 
@@ -305,7 +305,7 @@ rule train:
         " --output {output.csv} > {log} 2>&1"
 
 
-# What surprised, once more with other seeds.
+# What surprised, once more with other seeds, and other random episodes.
 use rule train as train_again with:
     message:
         "Training {wildcards.arm} in {wildcards.env} again, with other seeds"
@@ -345,16 +345,15 @@ use rule train as train_seldom with:
 
 # Runs beside the grid that answer one question each. Is our PPO sound? As long as CleanRL and Stable-Baselines3 train it
 # (CartPole-v1 490 of 500, Pendulum -250). Is it PPO that solves MountainCar, or what it reads? Without normalisation.
-# Is it the LLM, or LORO's own target network? Online RL with it. Is it random play, or these ten episodes? Ten others.
-# Is it what the authors' repeats learnt after the 300 iterations that are plotted? One chain, a core's hour long. Do the
-# learners of d3rlpy, the authors' library, fare better where a network is handed on? Twelve chains of ours, of theirs.
+# Is it the LLM, or LORO's own target network? Online RL with it. Is it what the authors' repeats learnt after the 300
+# iterations that are plotted? One chain, a core's hour long. Do the learners of d3rlpy, the authors' library, fare better
+# where a network is handed on? Twelve chains of ours, of theirs.
 REFERENCES = {
     "ppo-cartpole": "ppo --env cartpole --horizon 500 --iteration-steps 10000 --iterations 30 --eval-episodes 20",
     "ppo-pendulum": "ppo --env pendulum --iteration-steps 20000 --iterations 50 --eval-episodes 20",
     "ppo-unnormalized-mountain-car": "ppo --env mountain-car --no-normalize",
     "online-target-cartpole": "dqn --env cartpole --arm online --target-update-interval 200",
     "online-target-cliff-walking": "dqn --env cliff-walking --arm online --target-update-interval 200",
-    "other-random-frozen-lake": "dqn --env frozen-lake --arm pretrain-random --first-seed 10 --seeds 20",
     "long-repeats-mountain-car": "dqn --env mountain-car --arm loro --protocol released --carry-over 2"
     " --repeat-iterations 6000 --seeds 1",
     "two-repeats-cartpole": "dqn --env cartpole --arm loro --protocol released --carry-over 2 --first-seed 20 --seeds 12",

@@ -14,6 +14,8 @@ PARTS = {  # what the name of a trained run tells, by its arm; `llm` is the one 
     "pretrain-on-policy": ("tau", "pretrain_steps"),
     "pretrain-random": ("tau", "pretrain_steps"),
 }
+OTHER_RANDOM = "random-again"
+"""The random episodes that replications pretrain on; all other runs have those named "random"."""
 FORMS = {"llm": "_{}", "tau": "_tau{}", "pretrain_steps": "_n{}"}
 
 

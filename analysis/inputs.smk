@@ -231,6 +231,8 @@ def offline_data(wildcards):
     if mistake := mistake_in_run(config, wildcards.protocol, wildcards.env, wildcards.arm):
         raise WorkflowError(mistake)
     player = read_name(wildcards.arm).player
+    if player == "random" and wildcards.get("again"):  # agents that share ten episodes share their luck
+        player = OTHER_RANDOM
     return dataset(wildcards.env, player) if player else []
 
 
@@ -283,11 +285,9 @@ def all_replicated_runs(prefix):
 
 
 def reference_data(wildcards):
-    """The episodes that a reference run learns from, if any: those of the main figure's LLM, or other random ones."""
+    """The episodes that a reference run learns from, if any: those of the main figure's LLM."""
     words = REFERENCES[wildcards.reference].split()
     env = words[words.index("--env") + 1]
-    if "pretrain-random" in words:
-        return f"{TREE}/results/datasets/{env}/random-again/meta.json"
     return dataset(env, MAIN_LLM) if "loro" in words else []
 
 

@@ -33,7 +33,7 @@ from analysis.main_table import ARMS
 from analysis.measures import STEPS_AFTER, SUM, Pair
 from analysis.plotting import LEGEND, STYLE, save_figure
 from analysis.protocols import OFTEN, SELDOM
-from analysis.runs import Run, description, read_runs
+from analysis.runs import Run, check_same_episodes, description, read_runs
 from analysis.statistics import difference_p_value
 from analysis.verdict import summary
 from analysis.wording import flowed, number, p_value, short, signed, table_lines, with_interval
@@ -268,6 +268,7 @@ def main() -> None:
     check_outputs(given, output=(args.output, ".csv"), figure=(args.figure, ".pdf"))
     content = read_claims(args.claims)
     runs, seldom = read_all(args.runs, OFTEN), read_all(args.seldom, SELDOM)
+    check_same_episodes([*args.runs, *args.seldom])
     places = {env: place for place, env in enumerate(envs.ENVIRONMENTS)}
     keys = sorted(((env, name) for _, env, name in seldom), key=lambda key: places[key[0]])
     found = {key: compared(runs, seldom, *key) for key in keys}

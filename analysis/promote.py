@@ -3,11 +3,11 @@
     python -m analysis.promote --tree rerun
 
 A run is refused when it does not hold what its name promises: its environment, protocol, arm and every seed and
-iteration; when its .json is missing; or when runs of one environment were made with different versions. Episodes are
-refused when their data is damaged, or their transcript does not tell every step; shipped, they are packed. Those that
-were imported are left where they are: they are the authors' to give. A tree's priors go along with its runs. What is
-made from the authors' files (PRODUCTS) is copied as is; what was measured of final policies (coverage.csv) joins what
-is shipped.
+iteration; when its .json is missing; when runs of one environment were made with different versions; or when they, or
+those already shipped, learnt from different episodes of one name. Episodes are refused when their data is damaged, or
+their transcript does not tell every step; shipped, they are packed. Those that were imported are left where they are:
+they are the authors' to give. A tree's priors go along with its runs. What is made from the authors' files (PRODUCTS)
+is copied as is; what was measured of final policies (coverage.csv) joins what is shipped.
 """
 
 import gzip
@@ -24,7 +24,7 @@ import envs
 from analysis.coverage import KEY, read_measured
 from analysis.prior_quality import read_prior
 from analysis.prior_runs import read_prior_run
-from analysis.runs import POLICIES, description, read_own_run, read_run
+from analysis.runs import POLICIES, check_same_episodes, description, read_own_run, read_run
 from envs.datasets import load_dataset, pack_dataset, read_meta
 from envs.errors import Failure, UsageError, run_command_line
 from envs.files import write_text, written_whole
@@ -117,6 +117,14 @@ def check_dataset(folder: Path) -> None:
         raise Failure(f"The transcript in {folder} does not tell what was played.")
 
 
+def joined(fresh: list[Path], tree: Path, to: Path) -> list[Path]:
+    """Return the runs that will be shipped: the fresh ones, and those already there that none of these replaces."""
+    replaced = {path.relative_to(tree) for path in fresh}
+    folders = (*(f"{name}/*/*" for name in ("runs", *BESIDE)), "reference")
+    there = [path for folder in folders for path in sorted((to / "results").glob(f"{folder}/*.csv"))]
+    return [*fresh, *(path for path in there if path.relative_to(to) not in replaced)]
+
+
 def joined_coverage(fresh: Path, shipped: Path) -> str:
     """Return the CSV of what was measured: the fresh rows, and those of shipped policies that it has none of."""
     tables = [read_measured(path) for path in (fresh, shipped) if path.is_file()]
@@ -151,6 +159,7 @@ def main() -> None:
     references = sorted((args.tree / "results/reference").glob("*.csv"))
     for reference in references:
         read_own_run(reference)
+    check_same_episodes(joined([*runs, *again, *references], args.tree, args.to))
     fresh = args.tree / COVERAGE
     coverage = joined_coverage(fresh, args.to / COVERAGE) if fresh.exists() else None
     for run in runs:

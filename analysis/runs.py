@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 import envs
-from analysis.arms import read_name
+from analysis.arms import OTHER_RANDOM, read_name
 from analysis.protocols import difference_of
 from envs.errors import Failure, UsageError
 from envs.files import sha256, write_text
@@ -220,7 +220,9 @@ def check_description(run: Run, described: dict[str, Any]) -> None:
     if run.protocol == "published":
         return
     settings: dict[str, Any] = {"tau": run.tau, "pretrain_steps": run.pretrain_steps}
-    settings["dataset"] = "random" if run.arm == "pretrain-random" else run.llm
+    settings["dataset"] = run.llm
+    if run.arm == "pretrain-random":
+        settings["dataset"] = OTHER_RANDOM if Path(told.get("dataset") or "").name == OTHER_RANDOM else "random"
     if difference:
         settings[difference.flag.removeprefix("--").replace("-", "_")] = difference.other(run.protocol)
     for name, value in settings.items():
@@ -245,6 +247,27 @@ def check_agents(run: Run) -> None:
         first = firsts.setdefault(learnt.to_numpy(dtype=np.float64).tobytes(), seed)
         if first != seed:
             raise Failure(f"{run.path} has the agent of seed {first} again as seed {seed}.")
+
+
+def check_same_episodes(paths: Iterable[Path]) -> None:
+    """Raise Failure where runs of one environment learnt from different episodes that have one name.
+
+    Collected anew, by other code or on another machine, a dataset may have other episodes than before. What two such
+    runs collect then differs by more than their settings. What the .json does not tell is not checked.
+    """
+    first: dict[tuple[str, str], tuple[str, Path]] = {}
+    for path in paths:
+        told = description(path)
+        arguments, digest = told.get("arguments", {}), told.get("dataset_sha256")
+        if digest is None or not arguments.get("dataset"):
+            continue
+        name = Path(arguments["dataset"]).name
+        of_first, other = first.setdefault((arguments.get("env", path.parts[-2]), name), (digest, path))
+        if digest != of_first:
+            raise Failure(
+                f"{path} and {other} learnt from different episodes, both named '{name}': "
+                "make one of them anew, on the episodes of the other."
+            )
 
 
 def check_whole(run: Run, described: dict[str, Any]) -> None:

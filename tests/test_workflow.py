@@ -117,6 +117,23 @@ def test_the_report_shows_what_is_shipped_of_what_the_configuration_asks_for(clo
     assert "replication_frozen-lake_table.html" in done.stdout and "replication_pendulum" not in done.stdout
 
 
+def test_what_pretrains_on_random_episodes_is_tried_again_on_others(clone):
+    run = "paper/cliff-walking/pretrain-random_tau10_n3000.csv"
+    targets = [f"rerun/results/{folder}/{run}" for folder in ("runs", "replications", "offline-target")]
+    done = snakemake(clone, "--dry-run", "--printshellcmds", *targets)
+    assert done.returncode == 0, done.stdout + done.stderr
+    collected = dict(re.findall(r"--episodes 100 --seed (\d+) --output (\S+)", done.stdout))
+    assert collected == {
+        f"{i}": f"rerun/results/datasets/cliff-walking/random{name}" for i, name in ((0, ""), (1, "-again"))
+    }
+    trained = re.findall(r"--dataset (\S+) .*?--seeds (\d+) .*?--output (\S+)", done.stdout)
+    assert {output: data.removeprefix("rerun/results/datasets/cliff-walking/") for data, _, output in trained} == {
+        targets[0]: "random",
+        targets[1]: "random-again",
+        targets[2]: "random",
+    }
+
+
 def test_the_target_network_is_copied_seldom_in_the_runs_for_that_and_in_no_others(clone):
     done = snakemake(clone, "--dry-run", "--printshellcmds", "rerun/results/tables/offline_target.md")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -141,9 +158,7 @@ def test_plain_snakemake_makes_everything_under_rerun(clone):
     defects = 2 * (6 + 6 + 8) - 3  # from both ends; throwing data away under `paper` is among the arms already
     ways = 3  # in CliffWalking the LLM of the four ways played another's episodes, and trains by its own name
     assert everything["train"] == main + settings + sources + tuned + ours + defects + ways
-    assert everything["train_again"] == (1 + 2) + (1 + 4) + (1 + 2) + (
-        1 + 2
-    )  # online RL and what surprised, with other seeds
+    assert everything["train_again"] == 3 * (1 + 2) + 2 * (1 + 4)  # online RL and what surprised, with other seeds
     assert everything["train_seldom"] == 5 * 8  # the environments of Double DQN; the runs of `offline_target`
     figures = 1 + 39 + 7  # all six together, the paper's, and the seven main ones over steps
     assert everything["fresh_main_figure"] + everything["fresh_grid_figure"] == figures

@@ -18,7 +18,7 @@ CLAIM = {"claim": "it is better", "source": "s", "kind": "greater", "arm": ARM, 
 RULE = {"fewest_seeds": 5, "margin": 0.05}
 
 
-def written(folder, env, arm, mean, interval=None, value=None, protocol="paper", seeds=5):
+def written(folder, env, arm, mean, interval=None, value=None, protocol="paper", seeds=5, episodes=None):
     """Write a run of ten iterations that earns `mean` in each, give or take the seed's own tenths; return its path."""
     returns = mean + np.arange(seeds)[:, None, None] / 10 + np.zeros((seeds, 1, 10))
     path = write_run(folder, protocol, env, arm, returns)
@@ -27,7 +27,10 @@ def written(folder, env, arm, mean, interval=None, value=None, protocol="paper",
     values = np.select([table.iteration < 3, table.iteration == 3], [np.nan, value or np.nan], -1)
     table.assign(loss=table.index, q_mean=values).to_csv(path, index=False)
     arguments = {} if interval is None else {"offline_target_update_interval": interval}
-    path.with_suffix(".json").write_text(json.dumps({"arguments": arguments}))
+    told = {"arguments": arguments}
+    if episodes:
+        told = {"arguments": {**arguments, "env": env, "dataset": "somewhere/random"}, "dataset_sha256": episodes}
+    path.with_suffix(".json").write_text(json.dumps(told))
     return path
 
 
@@ -124,3 +127,14 @@ def test_runs_that_are_not_what_is_compared_are_refused(tmp_path, monkeypatch, c
         run(tmp_path, monkeypatch, runs, [written(tmp_path / "s", "cartpole", ARM, 130, **seldom)])
     assert stopped.value.code == 2 and sentence in capsys.readouterr().err
     assert not (tmp_path / "t").exists() and not (tmp_path / "f").exists()
+
+
+def test_an_arm_on_other_episodes_than_its_namesake_is_refused(tmp_path, monkeypatch, capsys):
+    runs = [written(tmp_path, "cartpole", "online", 100), written(tmp_path, "cartpole", RANDOM, 50, episodes="one")]
+    seldom = [written(tmp_path / "s", "cartpole", RANDOM, 130, interval=1000, episodes="two")]
+    with pytest.raises(SystemExit) as stopped:
+        run(tmp_path, monkeypatch, runs, seldom)
+    assert stopped.value.code == 1 and "learnt from different episodes, both named 'random'" in capsys.readouterr().err
+    assert not (tmp_path / "t").exists() and not (tmp_path / "f").exists()
+    seldom = [written(tmp_path / "s", "cartpole", RANDOM, 130, interval=1000, episodes="one")]
+    run(tmp_path, monkeypatch, runs, seldom)

@@ -216,6 +216,25 @@ def test_other_environments_and_other_learners_have_settings_of_their_own(monkey
     assert sum(name.endswith(f"{WARM}.csv") for name in shipped) == 3
 
 
+def test_data_made_anew_is_shipped_with_all_the_runs_on_it_or_not_at_all(monkeypatch, tmp_path):
+    def learnt_from(episodes, protocol, repeats=1):
+        path = make_warm_start(tmp_path, protocol, repeats).with_suffix(".json")
+        path.write_text(json.dumps({**json.loads(path.read_text()), "dataset_sha256": episodes}))
+
+    learnt_from("old", "paper")
+    learnt_from("old", "released", repeats=5)
+    promote_tree(monkeypatch, tmp_path)
+    shipped = tmp_path / "shipped/results/runs/paper/frozen-lake" / f"{WARM}.json"
+    learnt_from("new", "paper")
+    shutil.rmtree(tmp_path / "results/runs/released")  # the shipped one of these stays
+    with pytest.raises(Failure, match="learnt from different episodes, both named 'qwen-7b'"):
+        promote_tree(monkeypatch, tmp_path)
+    assert json.loads(shipped.read_text())["dataset_sha256"] == "old"
+    learnt_from("new", "released", repeats=5)
+    promote_tree(monkeypatch, tmp_path)
+    assert json.loads(shipped.read_text())["dataset_sha256"] == "new"
+
+
 @pytest.mark.parametrize(
     ("damage", "error"),
     [

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from synthetic_runs import HEADER, write_run
 
-from analysis.runs import common_iterations, description, read_run, read_runs, select_runs
+from analysis.runs import check_same_episodes, common_iterations, description, read_run, read_runs, select_runs
 from envs.datasets import episodes_sha256, read_meta
 from envs.errors import Failure, UsageError
 
@@ -254,6 +254,45 @@ def test_runs_are_read_by_name_and_once(tmp_path):
     assert list(read_runs([path])) == [("paper", "cartpole", "online")]
     with pytest.raises(UsageError, match="same run twice"):
         read_runs([path, path])
+
+
+def test_pretraining_on_random_episodes_is_on_random_ones(tmp_path):
+    path = write_run(tmp_path, "paper", "cartpole", "pretrain-random_tau10_n3000", np.zeros((1, 1, 2)))
+    for dataset in ("random", "random-again"):
+        path.with_suffix(".json").write_text(json.dumps({"arguments": {"dataset": f"somewhere/{dataset}"}}))
+        read_run(path)
+    path.with_suffix(".json").write_text(json.dumps({"arguments": {"dataset": "somewhere/qwen-7b-again"}}))
+    with pytest.raises(Failure, match="made with dataset qwen-7b-again"):
+        read_run(path)
+
+
+def test_runs_on_other_episodes_of_the_same_name_are_named(tmp_path):
+    def told(name, digest, dataset="rerun/results/datasets/cartpole/random", env="cartpole"):
+        path = write_run(tmp_path, "paper", env, name, np.zeros((1, 1, 2)))
+        arguments = {"env": env, "dataset": dataset}
+        path.with_suffix(".json").write_text(json.dumps({"arguments": arguments, "dataset_sha256": digest}))
+        return path
+
+    first = told("pretrain-random_tau10_n3000", "one")
+    alike = [
+        told("pretrain-random_tau10_n1000", "one", dataset="elsewhere/cartpole/random"),
+        told("pretrain-random_tau10_n3000", "two", env="frozen-lake"),
+        told("loro_qwen-7b_tau10_n3000", "two", dataset="rerun/results/datasets/cartpole/qwen-7b"),
+        told("online", None, dataset=None),
+    ]
+    check_same_episodes([first, *alike])
+    other = told("pretrain-random_tau20_n3000", "two")
+    with pytest.raises(Failure, match="learnt from different episodes, both named 'random'") as failed:
+        check_same_episodes([first, *alike, other])
+    assert str(first) in str(failed.value) and str(other) in str(failed.value)
+
+
+def test_shipped_runs_of_a_name_learnt_from_the_same_episodes():
+    results = Path(__file__).parents[2] / "results"
+    folders = ("runs/*/*", "replications/*/*", "offline-target/*/*", "reference")
+    paths = [path for folder in folders for path in results.glob(f"{folder}/*.csv")]
+    assert sum("random" in path.name for path in paths) >= 20
+    check_same_episodes(paths)
 
 
 def test_shipped_runs_name_the_shipped_episodes():
