@@ -176,7 +176,7 @@ def judge_states(
             found = pair.difference()
             states[env] = confirmed(first, state_by_interval(kind, found, rule["margin"] * pair.scale))
             result = f"{with_interval(*found)} by the sum, {fine(pair.difference(STEPS_AFTER))} {STEPS_AFTER}"
-            remarks.append(tried_again(title, first, states[env], min(pair.seeds), result))
+            remarks.append(tried_again(title, first, states[env], others(claim, min(pair.seeds)), result))
     verdict = majority(list(states.values()), good, bad, one_refutes=kind == "greater")
     for env, state in states.items():
         title = envs.get(env).title
@@ -310,7 +310,8 @@ def judge_optimum(claim: dict[str, Any], runs: Runs, content: dict[str, Any], ag
         states[env] = state = state_of_end(found, rule)
         if other is not None and len(other) >= rule["fewest_seeds"]:
             states[env] = confirmed(state, state_of_end(other, rule))
-            remarks.append(tried_again(title, state, states[env], len(other), with_interval(*end_of(other), fixed(2))))
+            result = with_interval(*end_of(other), fixed(2))
+            remarks.append(tried_again(title, state, states[env], others(claim, len(other)), result))
         words[states[env]].append(title if found is None else f"{title} {found.mean() + 0.0:.2f}")
     evidence = "; ".join(f"{state}: {', '.join(names)}" for state, names in words.items() if names)
     unknown = [envs.get(env).title for env in claim["environments"] if env not in ends]
@@ -349,10 +350,16 @@ def confirmed(state: str, other: str) -> str:
     return state if other == state else "open"
 
 
-def tried_again(title: str, first: str, judged: str, seeds: int, result: str) -> str:
+def others(claim: dict[str, Any], seeds: int) -> str:
+    """Say what was other when a claim's arms were trained again: seeds, and the random episodes that an arm's share."""
+    shared = any(name.startswith("pretrain-random") for name in (claim["arm"], claim.get("against", "")))
+    return f"{seeds} other seeds" + (" and other random episodes" if shared else "")
+
+
+def tried_again(title: str, first: str, judged: str, what: str, result: str) -> str:
     """Say what other seeds say of an environment."""
     told = "" if judged == first else f"; {first} by the first seeds alone, so it is open"
-    return f"{title}, tried again with {seeds} other seeds: {result}{told}."
+    return f"{title}, tried again with {what}: {result}{told}."
 
 
 def mean_end(judged: Judged, protocol: str) -> tuple[Estimate, int] | None:

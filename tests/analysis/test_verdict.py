@@ -255,6 +255,17 @@ def test_an_arm_against_the_llm_itself(tmp_path, costs, advantage, state, tried_
     assert judged.pairs["published"]["cartpole"] is None
 
 
+@pytest.mark.parametrize(("against", "drawn"), [("pretrain-random_tau10_n3000", True), (OTHER, False)])
+def test_other_random_episodes_are_told(tmp_path, costs, against, drawn):
+    """Seeds that pretrain on random episodes share them; tried again, all of an arm have ten others."""
+    arms = {ARM: 60, against: 50}
+    runs = [write_run(tmp_path, "paper", "cartpole", arm, returns(level, 6)) for arm, level in arms.items()]
+    again = [write_run(tmp_path / "again", "paper", "cartpole", arm, returns(level, 6)) for arm, level in arms.items()]
+    claim = {"claim": "c", "arm": ARM, "kind": "greater", "against": against, "environments": ["cartpole"]}
+    remarks = " ".join(judging.judge(claim, read_runs(runs), costs, read_runs(again)).remarks)
+    assert ("with 6 other seeds and other random episodes: " if drawn else "with 6 other seeds: ") in remarks
+
+
 def test_every_side_needs_its_seeds(tmp_path):
     """An environment with too few on one side is open: in Holm's correction it counts, but with a p-value of 1."""
     paths = []
