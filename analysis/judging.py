@@ -13,6 +13,7 @@ import numpy as np
 import yaml
 
 import envs
+from analysis.arms import read_name
 from analysis.fidelity import released_run
 from analysis.import_released import episode_limits
 from analysis.measures import AFTER, END, LAST, STEPS, STEPS_AFTER, SUM, UPDATES_AFTER, Pair
@@ -352,7 +353,8 @@ def confirmed(state: str, other: str) -> str:
 
 def others(claim: dict[str, Any], seeds: int) -> str:
     """Say what was other when a claim's arms were trained again: seeds, and the random episodes that an arm's share."""
-    shared = any(name.startswith("pretrain-random") for name in (claim["arm"], claim.get("against", "")))
+    arms = [read_name(name) for name in (claim["arm"], claim.get("against", ""))]
+    shared = "random" in [arm.player for arm in arms if arm]
     return f"{seeds} other seeds" + (" and other random episodes" if shared else "")
 
 

@@ -117,12 +117,11 @@ def check_dataset(folder: Path) -> None:
         raise Failure(f"The transcript in {folder} does not tell what was played.")
 
 
-def joined(fresh: list[Path], tree: Path, to: Path) -> list[Path]:
-    """Return the runs that will be shipped: the fresh ones, and those already there that none of these replaces."""
-    replaced = {path.relative_to(tree) for path in fresh}
-    folders = (*(f"{name}/*/*" for name in ("runs", *BESIDE)), "reference")
-    there = [path for folder in folders for path in sorted((to / "results").glob(f"{folder}/*.csv"))]
-    return [*fresh, *(path for path in there if path.relative_to(to) not in replaced)]
+def joined_runs(tree: Path, to: Path) -> list[Path]:
+    """Return the runs that will be shipped: those already there, a fresh one in the place of its namesake."""
+    patterns = (*(f"results/{name}/*/*/*.csv" for name in ("runs", *BESIDE)), "results/reference/*.csv")
+    found = {path.relative_to(root): path for root in (to, tree) for each in patterns for path in root.glob(each)}
+    return [found[name] for name in sorted(found)]
 
 
 def joined_coverage(fresh: Path, shipped: Path) -> str:
@@ -159,7 +158,7 @@ def main() -> None:
     references = sorted((args.tree / "results/reference").glob("*.csv"))
     for reference in references:
         read_own_run(reference)
-    check_same_episodes(joined([*runs, *again, *references], args.tree, args.to))
+    check_same_episodes(joined_runs(args.tree, args.to))
     fresh = args.tree / COVERAGE
     coverage = joined_coverage(fresh, args.to / COVERAGE) if fresh.exists() else None
     for run in runs:
