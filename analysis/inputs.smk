@@ -309,10 +309,11 @@ def training_seeds(wildcards):
 def seeds_of(protocol, env, run):
     """Return how many agents a run of the grid trains."""
     seeds = config["seeds"]
-    chains = protocol == "released" and repeats_of(protocol, read_name(run).arm) > 1
+    arm = read_name(run).arm
+    chains = protocol == "released" and repeats_of(protocol, arm) > 1
     if run in MAIN_RUNS and (chains or protocol == "paper"):
         return seeds[protocol][env]
-    return seeds["others"]["released" if chains else "paper"]
+    return seeds["others"]["released" if chains and not difference_of(arm) else "paper"]
 
 
 def training_minutes(wildcards):
