@@ -44,9 +44,12 @@ class RepresentedPong(gymnasium.Env):
         self.ball = (0, 0)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
-        """Start a game; the ball's velocity is 0."""
+        """Start a game; the ball's velocity is 0. Without sticky actions nothing in the game is random.
+
+        So the seed is not passed on: the emulator would load the whole game again, in thirty times the time.
+        """
         super().reset(seed=seed)
-        memory, info = self.game.reset(seed=seed, options=options)
+        memory, info = self.game.reset(options=options)
         self.ball = (int(memory[BALL_X]), int(memory[BALL_Y]))
         return self.represent(memory), info
 
