@@ -504,6 +504,7 @@ def main() -> None:
     args = resolve(tyro.cli(Args))
     torch.set_num_threads(args.threads)
     keep_freed_memory()
+    torch.set_flush_denormal(True)  # to which Adam's moments decay where a unit is dead; computing with them is slow
     device = torch.device("cuda" if args.device != "cpu" and torch.cuda.is_available() else "cpu")
     reading = {"length_normalised": args.length_normalised, "calibrated": args.calibrated, "on_zeros": args.on_zeros}
     prior = open_prior(args.prior, args.env, temperature=args.prior_temperature, **reading) if args.prior else None

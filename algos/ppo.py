@@ -551,6 +551,7 @@ def main() -> None:
     args = resolve(tyro.cli(Args))
     torch.set_num_threads(args.threads)
     keep_freed_memory()
+    torch.set_flush_denormal(True)  # to which Adam's moments decay where a unit is dead; computing with them is slow
     device = torch.device("cuda" if args.device != "cpu" and torch.cuda.is_available() else "cpu")
     episodes = load_dataset(args.dataset, args.env)[: args.tau] if args.dataset else []
     if args.dataset and len(episodes) < args.tau:
