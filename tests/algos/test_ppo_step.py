@@ -73,7 +73,8 @@ def plain_gradient(networks, log_std, batch, args):
         h1_c, h2_c, (value,) = plain_forward(critic, x)
         near = old_value + np.clip(value - old_value, -args.clip_coef, args.clip_coef)
         error, near_error = (value - target) ** 2, (near - target) ** 2
-        far = near != value and near_error > error and args.clip_vloss
+        # Asked of the distance: old + (value - old) may differ from value by rounding where nothing is clipped.
+        far = abs(value - old_value) > args.clip_coef and near_error > error and args.clip_vloss
         loss += (-surrogate - args.ent_coef * entropy + args.vf_coef * 0.5 * (near_error if far else error)) / n
         d_output = (-slope * d_log_prob - args.ent_coef * d_entropy) / n
         d_value = np.array([0.0 if far else args.vf_coef * (value - target)]) / n
